@@ -1,0 +1,8 @@
+"""The one exception that a user's mistake ends in."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one sentence that names the thing, what is wrong with it, and what to do.
+
+    Commands print it without a traceback and end with exit code 2.
+    """

@@ -1,0 +1,1 @@
+"""Our numbers against those of the authors' own code."""
