@@ -1,5 +1,12 @@
 """What a run leaves behind: its record, its folder, its name; and the error that a user's mistake ends in."""
 
+from src.records.claim import Claim
+from src.records.environment import environment
 from src.records.errors import UserError
+from src.records.files import atomic, write_text
+from src.records.identity import config_hash, identity, run_name
+from src.records.record import Record, read_record
 
-__all__ = ["UserError"]
+__all__ = [
+    "Claim", "Record", "UserError", "atomic", "config_hash", "environment", "identity", "read_record", "run_name", "write_text",
+]  # fmt: skip

@@ -1,0 +1,151 @@
+"""Checks a resolved config against the signatures of the classes that it names, before anything is built."""
+
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.records import UserError
+
+LABELS = {"_target_", "name"}
+"""Keys that a node may have whatever its target takes; `name` is for records and recipes."""
+
+
+def find_target(target: str) -> Any:
+    """The class or function that a dotted name stands for. Raises UserError if there is none."""
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"_target_ {target} cannot be imported: {error}") from error
+
+
+def signature(target: Any) -> dict[str, inspect.Parameter]:
+    """The named parameters of a class or function; where it passes `**` on, those of its base class too."""
+    parameters: dict[str, inspect.Parameter] = {}
+    chain = [cls.__init__ for cls in target.__mro__ if "__init__" in vars(cls)] if inspect.isclass(target) else [target]
+    for function in chain:
+        own = inspect.signature(function).parameters.values()
+        for parameter in own:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and parameter.name != "self":
+                parameters.setdefault(parameter.name, parameter)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+            return parameters
+    return {**parameters, "**": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
+
+
+def accepted(target: str) -> set[str]:
+    """Names that a target takes."""
+    return set(signature(find_target(target)))
+
+
+def check_targets(config: Any, given: Mapping[str, set[str]], place: str = "") -> None:
+    """Check every node that names a `_target_`: known keys, no missing ones, values of the expected type.
+
+    given: names that the program itself passes to the target at a place. Raises UserError naming the key.
+    """
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            check_node(config, place, given.get(place, set()))
+        for key, value in config.items():
+            check_targets(value, given, f"{place}.{key}" if place else str(key))
+
+
+def check_node(node: Mapping[str, Any], place: str, given: set[str]) -> None:
+    """Check one node against its target's signature."""
+    target = find_target(str(node["_target_"]))
+    parameters = signature(target)
+    hints = type_hints(target)
+    for key, value in node.items():
+        if key in LABELS - set(parameters):
+            continue
+        if key not in parameters and "**" not in parameters:
+            raise UserError(f"{place}.{key} is not a key of {node['_target_']}, which takes {', '.join(sorted(parameters))}")
+        expected = hints.get(key, Any)
+        if not fits(value, expected):
+            raise UserError(f"{place}.{key} is {value!r}; expected {spell(expected)}")
+    for key, parameter in parameters.items():
+        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if required and key not in node and key not in given:
+            raise UserError(f"{place}.{key} is missing; {node['_target_']} needs it")
+
+
+def type_hints(target: Any) -> dict[str, Any]:
+    """Annotations of a target's parameters, its base classes' included."""
+    hints: dict[str, Any] = {}
+    for function in [cls.__init__ for cls in reversed(target.__mro__)] if inspect.isclass(target) else [target]:
+        try:
+            hints.update(typing.get_type_hints(function))
+        except (NameError, TypeError, AttributeError):
+            continue
+    return hints
+
+
+def fits(value: Any, expected: Any) -> bool:
+    """Whether a config's value is of an annotated type; what cannot be told counts as fitting."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if expected is None or expected is type(None):
+        return value is None
+    if expected is bool:
+        return isinstance(value, bool)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected in (str, Path):
+        return isinstance(value, str)
+    if origin in (list, tuple, Sequence) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        return isinstance(value, list) and all(fits(item, arguments[0]) for item in value if arguments)
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    return True
+
+
+def spell(expected: Any) -> str:
+    """A type in words."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    arguments = typing.get_args(expected)
+    if typing.get_origin(expected) in (typing.Union, types.UnionType):
+        return " or ".join(spell(argument) for argument in arguments)
+    if typing.get_origin(expected) is typing.Literal:
+        return " or ".join(map(str, arguments))
+    if typing.get_origin(expected) in (list, tuple, Sequence):
+        return "a list"
+    return words.get(expected, str(getattr(expected, "__name__", expected)))
+
+
+def check_trusted(config: Any, typed: set[str], place: str = "") -> None:
+    """Raise UserError for a `_target_` that is not a class or function of this project and was not typed by the user.
+
+    For configs that come from a file: a run folder is data from a stranger, and importing a class runs its module.
+    typed: dotted keys that the command line gave.
+    """
+    if not isinstance(config, Mapping):
+        return
+    target = config.get("_target_")
+    if target is not None and f"{place}._target_" not in typed and not is_ours(str(target)):
+        raise UserError(
+            f"the config names {target} for {place}, which is not part of this project and would run when imported; "
+            f"if you trust it, repeat {place}._target_={target} on the command line"
+        )
+    for key, value in config.items():
+        check_trusted(value, typed, f"{place}.{key}" if place else str(key))
+
+
+def is_ours(target: str) -> bool:
+    """Whether a dotted name is a class or function defined in this project, not merely reachable through it."""
+    module, _, name = target.rpartition(".")
+    if module.split(".")[0] != "src":
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    return str(getattr(found, "__module__", "")).split(".")[0] == "src"

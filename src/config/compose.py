@@ -1,0 +1,247 @@
+"""From the command line to a resolved config: a plain dictionary in which nothing is left to look up."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.check import accepted
+from src.config.rows import look_up
+from src.records import UserError
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONF = PROJECT / "conf"
+PATH_KEYS = {"root", "file", "folder", "init", "copy", "archives"}
+NO_PATH = {"random", "null", "none", "???"}
+SHOWN = 4
+
+
+def is_path(key: str, value: str) -> bool:
+    """Whether an argument is a path, which Hydra's grammar would break at a comma, a bracket or an equals sign."""
+    key = key.lstrip("+")
+    named = key.startswith("paths.") or ("." in key and key.rpartition(".")[2] in PATH_KEYS)
+    return named and value.lower() not in NO_PATH
+
+
+def split_paths(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Put a stand-in for every path among the arguments: (arguments, absolute path by stand-in).
+
+    A relative path counts from the working folder, `~` is the home folder.
+    """
+    kept, paths = [], {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and is_path(key, value):
+            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+                value = value[1:-1]
+            stand_in = f"path_{len(paths)}_on_the_command_line"
+            paths[stand_in] = os.path.abspath(os.path.expanduser(value))
+            argument = f"{key}={stand_in}"
+        kept.append(argument)
+    return kept, paths
+
+
+def put_back(node: Any, paths: Mapping[str, str]) -> Any:
+    """The config with every stand-in replaced by its path."""
+    if isinstance(node, dict):
+        return {key: put_back(value, paths) for key, value in node.items()}
+    if isinstance(node, list):
+        return [put_back(value, paths) for value in node]
+    if isinstance(node, str):
+        for stand_in, path in paths.items():
+            node = node.replace(stand_in, path)
+    return node
+
+
+@contextmanager
+def hydra_ready() -> Iterator[None]:
+    """Hydra's composition over `conf/`, with our resolvers."""
+    OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
+    for table in ("recipe", "preset"):
+        resolver = table_resolver(table)
+        OmegaConf.register_new_resolver(table, resolver, replace=True)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def table_resolver(table: str) -> Any:
+    """`${recipe:lr}` and `${preset:drop_path}`: the value for the method and data set of the whole config."""
+    return lambda key, *, _root_: look_up(_root_, table, key)
+
+
+def compose_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """The resolved config that the arguments (`group=option`, `key=value`) ask for.
+
+    Raises UserError, naming the nearest right ones, for an unknown group, option or key, and for what the grammar
+    does not allow.
+    """
+    arguments, paths = split_paths(arguments)
+    with hydra_ready():
+        overrides = parse(arguments)
+        groups = [o for o in overrides if is_group(o)]
+        values = [o for o in overrides if not is_group(o)]
+        for override in groups:
+            check_option(override)
+        base = hydra_compose([line(o) for o in groups])
+        lines = [line(o) for o in groups] + [checked_value(o, base) for o in values]
+        config = resolve(hydra_compose(lines))
+    resolved = put_back(config, paths)
+    assert isinstance(resolved, dict)
+    return resolved
+
+
+def parse(arguments: Sequence[str]) -> list[Override]:
+    """Hydra's grammar, one argument at a time, so that the sentence can name the wrong one."""
+    parser = OverridesParser.create()
+    parsed = []
+    for argument in arguments:
+        try:
+            override = parser.parse_override(argument)
+        except HydraException as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"the argument {argument!r} cannot be read ({reason}); write key=value, and quote a value "
+                f"with commas, brackets or spaces as key='\"...\"'"
+            ) from None
+        if override.is_sweep_override():
+            raise UserError(f"the argument {argument!r} asks for several runs; one command starts one run, give one value")
+        parsed.append(override)
+    return parsed
+
+
+def line(override: Override) -> str:
+    """The argument that was parsed, as it was typed."""
+    assert override.input_line is not None
+    return override.input_line
+
+
+def loader() -> Any:
+    """Hydra's index of the config groups and their options."""
+    return GlobalHydra.instance().config_loader()
+
+
+def is_group(override: Override) -> bool:
+    """Whether the argument chooses an option of a group."""
+    key = override.key_or_group
+    return "." not in key and (bool(loader().get_group_options(key)) or bool(loader().list_groups(key)))
+
+
+def options(group: str) -> list[str]:
+    """Every option of a group, those in its folders too."""
+    here = list(loader().get_group_options(group))
+    return here + [f"{sub}/{name}" for sub in loader().list_groups(group) for name in options(f"{group}/{sub}")]
+
+
+def check_option(override: Override) -> None:
+    """Raise UserError for an option that its group does not have."""
+    group, value = override.key_or_group, override.value()
+    known = options(group)
+    for option in value if isinstance(value, list) else [value]:
+        if option is not None and option not in known and not override.is_delete():
+            near = nearest(str(option), known)
+            raise UserError(f"{group}={option} is not an option; {group} is {'one of ' if len(near) > 1 else ''}{', '.join(near)}")
+
+
+def checked_value(override: Override, base: DictConfig) -> str:
+    """The argument as Hydra wants it; a key that only its target's signature knows is added."""
+    text, key = line(override), override.key_or_group
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        return text
+    missing = object()
+    try:
+        if OmegaConf.select(base, key, default=missing, throw_on_resolution_failure=False) is not missing:
+            return text
+    except OmegaConfBaseException:
+        return text
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(base, parent, throw_on_resolution_failure=False) if parent else base
+    if isinstance(node, DictConfig) and "_target_" in node:
+        target = str(node["_target_"])
+        known = accepted(target)
+        if name in known or "**" in known:
+            return f"++{text}"
+        near = nearest(name, sorted(known | set(map(str, node))))
+        raise UserError(f"{key} is not a key of {target}; near it are {', '.join(f'{parent}.{n}' for n in near)}")
+    raise UserError(f"there is no key {key}; near it are {', '.join(nearest(key, sorted(keys(base))))}")
+
+
+def keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, groups included, tables of recipes and presets left out."""
+    if not isinstance(node, DictConfig):
+        return
+    for name in node:
+        yield f"{prefix}{name}"
+        if f"{prefix}{name}" not in ("recipe", "preset"):
+            yield from keys(node._get_node(name), f"{prefix}{name}.")
+
+
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """The known names most like `name`, or all of a short list, or the first of a long one."""
+    close = difflib.get_close_matches(name, known, n=SHOWN, cutoff=0.5)
+    return close or list(known if len(known) <= 2 * SHOWN else known[:SHOWN])
+
+
+def hydra_compose(lines: list[str]) -> DictConfig:
+    """Hydra's compose, whose errors end in one sentence."""
+    try:
+        return compose("train", overrides=lines)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise user_error(error) from error
+
+
+def resolve(config: DictConfig) -> Any:
+    """The config with every interpolation looked up."""
+    try:
+        missing = OmegaConf.missing_keys(config)
+        if missing:
+            raise UserError(f"{', '.join(sorted(missing))} must be given")
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise user_error(error) from error
+
+
+def user_error(error: BaseException) -> UserError:
+    """The UserError that Hydra wrapped, or the error's own words in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return UserError(" ".join(str(error).split()))
+
+
+def load_config(path: Path, arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """A saved `config.yaml`, with single values replaced by `key=value` arguments.
+
+    Raises UserError for a file that is missing or no config, and for an argument that chooses an option of a group:
+    everything that depended on the choice is already written out in the file.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"the config {path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("method"), dict):
+        raise UserError(f"{path} is not a run's config.yaml")
+    arguments, paths = split_paths(arguments)
+    with hydra_ready():
+        base = OmegaConf.create(config)
+        for override in parse(arguments):
+            if isinstance(base.get(override.key_or_group), DictConfig):
+                raise UserError(f"{line(override)} chooses an option, but {path} has its choices written out; start anew with experiment=...")
+            checked_value(override, base)
+            OmegaConf.update(base, override.key_or_group, override.value(), force_add=True)
+    resolved = put_back(OmegaConf.to_container(base), paths)
+    assert isinstance(resolved, dict)
+    return resolved

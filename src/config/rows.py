@@ -1,0 +1,72 @@
+"""Tables of choices by method and data set: recipes and presets, looked up by the keys that need them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.records import UserError
+
+Config = Mapping[str, Any]
+
+
+def matches(row: Config, config: Config) -> bool:
+    """Whether a table's row speaks of this method, data set and preset; what it does not name, it does not ask."""
+    asked = {"method": config["method"]["name"], "data": config["data"]["name"], "preset": config["preset"]["name"]}
+    for key, value in asked.items():
+        wanted = row.get(key)
+        if wanted is not None and value not in ([wanted] if isinstance(wanted, str) else wanted):
+            return False
+    return True
+
+
+def find_row(config: Config, table: str, key: str) -> Config | None:
+    """The row that decides `key`: the last one that matches and sets it."""
+    rows = [row for row in config[table]["rows"] if key in row["set"] and matches(row, config)]
+    return rows[-1] if rows else None
+
+
+def look_up(config: Config, table: str, key: str) -> Any:
+    """The value of `key` in `config.<table>`. Raises UserError listing the pairs that have one."""
+    row = find_row(config, table, key)
+    if row is not None:
+        return row["set"][key]
+    method, data = config["method"]["name"], config["data"]["name"]
+    name = config[table]["name"]
+    pairs = sorted({f"{m} on {d}" for r in config[table]["rows"] if key in r["set"] for m in named(r, "method") for d in named(r, "data")})
+    raise UserError(
+        f"the {table} {name} has no {key} for {method} on {data}; it has one for {', '.join(pairs) or 'none'}; "
+        f"choose another {table}=... or give the value on the command line"
+    )
+
+
+def named(row: Config, key: str) -> list[str]:
+    """What a row names under `key`, as a list."""
+    value = row.get(key, "any")
+    return [value] if isinstance(value, str) else list(value)
+
+
+RECIPE_KEYS = {
+    "lr": "optim.lr",
+    "weight_decay": "optim.weight_decay",
+    "momentum": "optim.momentum",
+    "max_epochs": "trainer.max_epochs",
+    "batch_size": "data.batch_size",
+    "prompts": "method.prompts",
+    "prompt_dropout": "method.prompt_dropout",
+}
+"""Where each value of a recipe is used."""
+
+
+def is_own_recipe(config: Config, backbone: str) -> bool:
+    """Whether a run departs from what was published: an unpublished row, a value of the user's, another backbone."""
+    if backbone not in config["recipe"]["backbones"]:
+        return True
+    for key, place in RECIPE_KEYS.items():
+        node: Any = config
+        for part in place.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        row = find_row(config, "recipe", key)
+        if row is None and node is not None:
+            return True
+        if row is not None and node is not None and (row.get("own", False) or row["set"][key] != node):
+            return True
+    return False

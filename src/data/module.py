@@ -1,0 +1,213 @@
+"""What every benchmark's data module shares: examples, loaders, batches."""
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from src.data.order import BatchOrder, Pick, random_of
+from src.data.transforms import IMAGENET_MEAN, IMAGENET_STD, CropTransform, EvalTransform, PlainTransform, normalise
+from src.records import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+class Batch(NamedTuple):
+    """B examples of one batch: all of it, or one device's share."""
+
+    images: Tensor
+    """(B, 3, H, W), uint8 from the loader, normalised float32 on the device."""
+    labels: Tensor
+    """(B,) class indices."""
+    examples: Tensor
+    """(B,) index within the split."""
+    weights: Tensor
+    """(B,) 0 for a stand-in that does not count, else 1."""
+    total: int
+    """Examples in the whole batch, over all devices."""
+
+
+class Images:
+    """The images of one split: their names, their labels, and the pixels on demand."""
+
+    names: Sequence[str]
+    labels: Sequence[int]
+
+    def pixels(self, example: int) -> Tensor:
+        """uint8 (3, H, W)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data set as read: its classes, its splits, and what a record has to say of it."""
+
+    classes: Sequence[str]
+    splits: dict[str, Images]
+    official: bool = True
+    marks: list[str] = field(default_factory=list)
+
+    def fingerprint(self) -> str:
+        """sha256 over the classes and every split's names and labels."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for split, images in sorted(self.splits.items()):
+            for name, label in zip(images.names, images.labels, strict=True):
+                digest.update(f"{split}\t{name}\t{label}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+class Examples(Dataset[tuple[Tensor, int, Pick]]):
+    """One split behind a loader: every item a function of (seed, epoch, example)."""
+
+    def __init__(self, images: Images, transform: CropTransform | PlainTransform, augment_seed: int | None) -> None:
+        self.images = images
+        self.transform = transform
+        self.augment_seed = augment_seed
+
+    def __getitem__(self, pick: Pick) -> tuple[Tensor, int, Pick]:
+        random = None
+        if self.augment_seed is not None:
+            random = random_of(self.augment_seed, "augment", pick.epoch, pick.example)
+        return self.transform(self.images.pixels(pick.example), random), self.images.labels[pick.example], pick
+
+    def __len__(self) -> int:
+        return len(self.images.labels)
+
+
+def collate(items: list[tuple[Tensor, int, Pick]]) -> Batch:
+    """Stack a loader's items into a batch."""
+    images, labels, picks = zip(*items, strict=True)
+    return Batch(
+        torch.stack(images),
+        torch.tensor(labels),
+        torch.tensor([pick.example for pick in picks]),
+        torch.tensor([pick.weight for pick in picks]),
+        picks[0].total,
+    )
+
+
+class ImageData(LightningDataModule):
+    """Base of the data modules. A subclass reads its `Table` and names its transform.
+
+    batch_size: examples of one optimiser step, over all devices and accumulation. image_size: side of the network's
+    input. normalisation: `imagenet` (the authors', whatever the backbone) or `backbone` (what its weights were trained
+    with, given as backbone_mean and backbone_std). workers: loader processes a device; None leaves a core to training
+    and takes at most eight.
+    """
+
+    upright = False
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 32,
+        image_size: int = 224,
+        normalisation: str = "imagenet",
+        backbone_mean: tuple[float, ...] = IMAGENET_MEAN,
+        backbone_std: tuple[float, ...] = IMAGENET_STD,
+        workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if normalisation not in ("imagenet", "backbone"):
+            raise UserError(f"data.normalisation is {normalisation!r}; it is imagenet or backbone")
+        if batch_size < 1:
+            raise UserError(f"data.batch_size is {batch_size}; give at least 1")
+        if workers is not None and workers < 0:
+            raise UserError(f"data.workers is {workers}; give 0 or more")
+        own = normalisation == "backbone"
+        self.mean = tuple(backbone_mean) if own else IMAGENET_MEAN
+        self.std = tuple(backbone_std) if own else IMAGENET_STD
+        self.batch_size = batch_size
+        self.image_size = image_size
+        self.workers = workers
+        self.seed = seed
+        self._table: Table | None = None
+
+    @abstractmethod
+    def read(self) -> Table:
+        """Read lists and labels, not pixels. Raises UserError for what is missing or wrong."""
+
+    @abstractmethod
+    def transform(self) -> CropTransform | PlainTransform:
+        """What every image goes through."""
+
+    @property
+    def table(self) -> Table:
+        """The data set, read once and checked."""
+        if self._table is None:
+            self._table = check_table(self.read())
+        return self._table
+
+    def preprocessing(self) -> dict[str, object]:
+        """What the record says of how pixels are made."""
+        decoder = "as stored" if not self.upright else "upright by EXIF"
+        return {**self.transform().describe(), "mean": list(self.mean), "std": list(self.std), "orientation": decoder}
+
+    def eval_transform(self) -> EvalTransform:
+        """From a picture to the network's input, for a saved model."""
+        return EvalTransform(self.transform(), self.mean, self.std, self.upright)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+        return self.loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+        return self.loader("test")
+
+    def loader(self, split: str, shuffle: bool = False) -> DataLoader[tuple[Tensor, int, Pick]]:
+        """One split's loader for this device."""
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        parts = trainer.accumulate_grad_batches if trainer and shuffle else 1
+        if self.batch_size < world * parts:
+            raise UserError(
+                f"data.batch_size={self.batch_size} cannot be shared among {world} devices x {parts} accumulated parts; "
+                "take a larger batch or fewer devices"
+            )
+        images = self.table.splits[split]
+        seed = self.seed if shuffle else None
+        order = BatchOrder(len(images.labels), self.batch_size, seed=seed, rank=rank, world=world, parts=parts)
+        workers = default_workers(world) if self.workers is None else self.workers
+        return DataLoader(
+            Examples(images, self.transform(), seed),
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0 and shuffle,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise on the device: a uint8 batch is a quarter of the bytes to move."""
+        return batch._replace(images=normalise(batch.images, self.mean, self.std))
+
+
+def default_workers(world: int) -> int:
+    """Loader processes a device: the cores it may use but one, eight at the most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(8, cores // world - 1))
+
+
+def check_table(table: Table) -> Table:
+    """Raise UserError for labels outside the classes, an image in two splits, or nothing to train on."""
+    seen: dict[str, str] = {}
+    for split, images in table.splits.items():
+        for name, label in zip(images.names, images.labels, strict=True):
+            if not 0 <= label < len(table.classes):
+                raise UserError(f"{name} ({split}) has class index {label}, outside the {len(table.classes)} classes")
+            if seen.setdefault(name, split) != split:
+                raise UserError(f"{name} is in {seen[name]} and in {split}; an image belongs to one split")
+    if not table.splits["train"].labels:
+        raise UserError("there is no training image; check data.root and data.subset")
+    return table

@@ -1,0 +1,49 @@
+"""Writing files so that nothing half-written ever looks whole."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from src.records.errors import UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name `path` only once it is whole and on disk; on an error the old file stays.
+
+    Raises UserError if the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~umask())
+        os.replace(name, path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise UserError(f"there is no space left to write {path}; free some and start the same command again") from error
+        raise
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically."""
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def umask() -> int:
+    """The process's file mode mask, which temporary files do not follow by themselves."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,37 @@
+"""What changes a run's results, and so its name."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+# Where things lie, who watches and what computes: none of it changes the results (beyond rounding).
+OUTSIDE = {
+    "paths", "logger", "callbacks", "launcher", "ckpt", "dry_run", "force", "experiment", "debug", "recipe", "backbone",
+}  # fmt: skip
+OUTSIDE_TRAINER = {"threads", "devices", "num_nodes", "accelerator", "strategy", "_target_"}
+OUTSIDE_DATA = {"root", "workers", "archives", "copy"}
+
+
+def identity(config: Mapping[str, Any], weights: str, image_size: list[int], data: str, init: str | None) -> dict[str, Any]:
+    """The part of a resolved config that changes results, with checksums in the place of paths.
+
+    weights: checksum of the backbone. data: fingerprint of the data set. init: checksum of a pre-tuned module, if any.
+    """
+    kept: dict[str, Any] = {key: value for key, value in config.items() if key not in OUTSIDE}
+    kept["trainer"] = {k: v for k, v in config["trainer"].items() if k not in OUTSIDE_TRAINER}
+    kept["data"] = {k: v for k, v in config["data"].items() if k not in OUTSIDE_DATA} | {"fingerprint": data}
+    kept["method"] = dict(config["method"]) | ({"init": init} if init else {})
+    kept["preset"] = config["preset"]["name"]
+    kept["backbone"] = {"sha256": weights, "image_size": image_size}
+    return kept
+
+
+def config_hash(identity: Mapping[str, Any]) -> str:
+    """sha256 of an identity, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def run_name(method: str, dataset: str, stage: str, seed: int, hashed: str) -> str:
+    """The name of a run and of its folder."""
+    return f"{method}-{dataset}-{stage}-s{seed}-{hashed[:8]}"

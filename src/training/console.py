@@ -1,0 +1,58 @@
+"""What a run says: on the terminal, and in its run.log."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+console = Console()
+log = logging.getLogger("src")
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints through the console that the progress bar lives on, so that neither tears the other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def quieten() -> None:
+    """Silence what Lightning and torch say about choices that this project has made on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*lr_scheduler.step.*",
+        ".*You called `self.log.*no logger configured.*",
+        ".*in eval mode.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*`.fit.*ckpt_path.*weights_only.*",
+        ".*GPU available but not used.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def speaking(folder: Path | None) -> Iterator[None]:
+    """Send the project's log lines to the terminal and, if there is one, to the run folder's run.log."""
+    handlers: list[logging.Handler] = [ConsoleHandler()]
+    if folder is not None:
+        file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handlers.append(file)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    before = log.handlers
+    log.handlers = handlers
+    try:
+        yield
+    finally:
+        log.handlers = before
+        for handler in handlers:
+            handler.close()

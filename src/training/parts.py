@@ -1,0 +1,182 @@
+"""From a config to the parts of a run: backbone, data, method, and the record that describes them."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.backbones import Backbone
+from src.config.build import build
+from src.config.check import check_targets
+from src.config.rows import is_own_recipe
+from src.data.module import ImageData
+from src.methods import Method, UnsupportedBackbone
+from src.records import Record, UserError, config_hash, environment, identity, run_name
+
+GIVEN = {
+    "data": {"image_size", "backbone_mean", "backbone_std", "seed"},
+    "method": {"backbone", "num_classes", "seed"},
+}
+STAGES = ("single", "tune", "final")
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    backbone: Backbone
+    data: ImageData
+    method: Method
+    record: Record
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Check a resolved config before anything is built. Raises UserError."""
+    given = dict(GIVEN)
+    for name in config.get("logger") or {}:
+        given[f"logger.{name}"] = {"folder", "record"}
+    if not isinstance(config["seed"], int) or isinstance(config["seed"], bool) or config["seed"] < 0:
+        raise UserError(f"seed is {config['seed']!r}; give a whole number that is not negative")
+    if config["stage"] not in STAGES:
+        raise UserError(f"stage is {config['stage']!r}; it is {', '.join(STAGES)}")
+    if config["ckpt"] not in ("last", "none", None):
+        raise UserError(f"ckpt is {config['ckpt']!r}; it is last (go on where a run stopped) or none (start over)")
+    check_targets(config, given)
+    epochs = config["trainer"].get("max_epochs")
+    if not isinstance(epochs, int) or epochs < 1:
+        raise UserError(f"trainer.max_epochs is {epochs!r}; give at least 1")
+
+
+def make_parts(config: Mapping[str, Any], seed: int | None = None) -> Parts:
+    """Load the backbone, read the data set's lists, build the method, and describe them. Raises UserError."""
+    seed = config["seed"] if seed is None else seed
+    backbone: Backbone = build(config["backbone"], "backbone")
+    height, width = backbone.image_size
+    if height != width:
+        raise UserError(f"backbone.image_size is {height} x {width}; this data is cut to squares, give one side")
+    data: ImageData = build(
+        config["data"],
+        "data",
+        image_size=height,
+        backbone_mean=backbone.mean,
+        backbone_std=backbone.std,
+        seed=seed,
+    )
+    try:
+        method: Method = build(
+            config["method"], "method", backbone=backbone.model, num_classes=len(data.table.classes), seed=seed
+        )
+    except UnsupportedBackbone as error:
+        raise UserError(str(error)) from error
+    return Parts(backbone, data, method, describe(config, backbone, data, method))
+
+
+def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, method: Method) -> Record:
+    """The record of a run before it has run."""
+    table = data.table
+    init = getattr(method, "init_sha256", None)
+    part = identity(config, backbone.sha256, list(backbone.image_size), table.fingerprint(), init)
+    hashed = config_hash(part)
+    optim = {key: value for key, value in config["optim"].items() if key != "_target_"}
+    task = config["data"].get("task")
+    trained = set(method.trained())
+    sizes = {name: parameter.numel() for name, parameter in method.named_parameters()}
+    head = sum(size for name, size in sizes.items() if name.startswith("head."))
+    return Record(
+        name=run_name(config["method"]["name"], task or config["data"]["name"], config["stage"], config["seed"], hashed),
+        status="failed",
+        experiment=config.get("experiment"),
+        stage=config["stage"],
+        method=config["method"]["name"],
+        preset=config["preset"]["name"],
+        options={key: value for key, value in config["method"].items() if key not in ("name", "_target_")},
+        dataset=config["data"]["name"],
+        task=task,
+        split={split: len(images.labels) for split, images in table.splits.items()},
+        official=table.official,
+        fingerprint=table.fingerprint(),
+        backbone={
+            "name": backbone.name,
+            "source": backbone.source,
+            "sha256": backbone.sha256,
+            "file_sha256": backbone.file_sha256,
+            "image_size": list(backbone.image_size),
+        },
+        init={"source": config["method"].get("init", "random"), "sha256": init},
+        preprocessing=data.preprocessing(),
+        seed=config["seed"],
+        config_hash=hashed,
+        optim=optim,
+        epochs=config["trainer"]["max_epochs"],
+        batch_size=config["data"]["batch_size"],
+        precision=str(config["trainer"]["precision"]),
+        devices=[],
+        threads=torch.get_num_threads(),
+        marks=marks(config, backbone, data),
+        parameters={
+            "trained": sum(size for name, size in sizes.items() if name in trained and not name.startswith("head.")),
+            "head": head,
+            "total": sum(sizes.values()),
+        },
+        environment=environment("cpu"),
+    )
+
+
+def marks(config: Mapping[str, Any], backbone: Backbone, data: ImageData) -> list[str]:
+    """What a reader of the number must know, a word or two each."""
+    found = list(data.table.marks)
+    if is_own_recipe(config, backbone.name):
+        found.append("own recipe")
+    if config["method"].get("init") == "random":
+        found.append("not pre-tuned")
+    if config.get("debug"):
+        found.append("debug")
+    return found
+
+
+def set_threads(config: Mapping[str, Any]) -> None:
+    """Set the CPU threads before anything is computed: 1 and 2 threads give different bits."""
+    torch.set_num_threads(config["trainer"].get("threads") or default_threads())
+
+
+@lru_cache(1)
+def default_threads() -> int:
+    """Torch's own choice for this machine, whatever a run before this one has set."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else torch.get_num_threads()
+
+
+def flops_per_image(parts: Parts) -> int | None:
+    """FLOPs of one training step per image (two a multiply-add), counted by torch without computing anything.
+
+    None for a method that cannot be traced on the meta device.
+    """
+    from torch.func import functional_call
+    from torch.utils.flop_counter import FlopCounterMode
+
+    method, images = parts.method, 2
+    height, width = parts.backbone.image_size
+
+    def empty(value: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(value, device="meta").requires_grad_(value.requires_grad)
+
+    state = {name: empty(value) for name, value in [*method.named_parameters(), *method.named_buffers()]}
+    noise = {name: torch.empty(images, *draw.shape, device="meta") for name, draw in method.noise().items()}
+    pixels = torch.empty(images, 3, height, width, device="meta")
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter:
+            functional_call(method, state, (pixels, noise)).logits.sum().backward()
+    except (RuntimeError, NotImplementedError):
+        return None
+    return math.ceil(counter.get_total_flops() / images)
+
+
+def run_folder(config: Mapping[str, Any], record: Record) -> Path:
+    """Where a run leaves what it makes."""
+    return Path(config["paths"]["runs"]) / record.name

@@ -1,0 +1,195 @@
+"""One run, from config to record."""
+
+import logging
+import os
+import shutil
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch.loggers import Logger
+
+from src.config.build import build
+from src.records import Claim, Record, UserError, environment, read_record, write_text
+from src.training.callbacks import History, ProgressBar, Stopwatch
+from src.training.console import log, quieten, speaking
+from src.training.loggers import finish, log_record
+from src.training.module import Diverged, TransferModule, hashes
+from src.training.parts import Parts, check_config, flops_per_image, make_parts, run_folder, set_threads
+from src.training.signals import KeepHandlers, Stopped, stopping_on_signals
+from src.training.trainer import Trainer, forget_stale_ranks, rank
+
+
+def run(config: Mapping[str, Any]) -> Record:
+    """Train and test what the config describes, or return the record of the run that already did.
+
+    Raises UserError for a mistake that the user can mend, Stopped after a signal. A loss that is not finite is a result:
+    the record says `diverged`.
+    """
+    quieten()
+    forget_stale_ranks()
+    set_threads(config)
+    with stopping_on_signals():
+        check_config(config)
+        parts = make_parts(config)
+        folder = run_folder(config, parts.record)
+        with ExitStack() as stack:
+            if rank() == 0:
+                stack.enter_context(Claim(folder))
+            done = finished(config, folder)
+            if done is not None:
+                stack.enter_context(speaking(None))
+                log.info(f"{done.name} is {done.status} already; force=true repeats it")
+                return done
+            if rank() == 0:
+                prepare_folder(config, folder)
+            stack.enter_context(speaking(folder if rank() == 0 else None))
+            return train(config, parts, folder)
+
+
+def finished(config: Mapping[str, Any], folder: Path) -> Record | None:
+    """The record of a run that need not be repeated."""
+    if config["force"]:
+        return None
+    record = read_record(folder)
+    return record if record is not None and record.status != "failed" else None
+
+
+def prepare_folder(config: Mapping[str, Any], folder: Path) -> None:
+    """Keep what a run can go on from, remove the rest, and write the config that starts it again."""
+    for name in ("result.json", "predictions.csv"):
+        (folder / name).unlink(missing_ok=True)
+    if config["force"] or config["ckpt"] != "last":
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        (folder / "metrics.csv").unlink(missing_ok=True)
+    write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+
+def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
+    """Fit, test once, and write the record."""
+    record = parts.record
+    stopwatch, history = Stopwatch(), History(folder)
+    loggers: list[Logger] = []
+    status = "failed"
+    trainer: Trainer | None = None
+    try:
+        loggers += [
+            build(node, f"logger.{name}", folder=folder, record=record)
+            for name, node in (config["logger"] or {}).items()
+            if rank() == 0
+        ]
+        own = [build(node, f"callbacks.{name}") for name, node in (config["callbacks"] or {}).items()]
+        trainer = build(
+            config["trainer"],
+            "trainer",
+            logger=loggers or False,
+            callbacks=[stopwatch, KeepHandlers(), *own, ProgressBar(stopwatch), history],
+            default_root_dir=folder,
+        )
+        for logger in loggers:
+            log_record(logger, record, summary=False)
+        module = TransferModule(parts.method, build(config["optim"], "optim"), config["seed"])
+        fit_and_test(config, parts, trainer, module, history, folder)
+        status = record.status = "finished"
+    except Diverged as error:
+        status = record.status = "diverged"
+        record.error = str(error)
+        log.error(f"{record.name} diverged: {error}; lower optim.lr")
+    except Stopped as error:
+        end_children(trainer)
+        log.warning(f"stopped by {error}; the same command goes on after the last whole epoch")
+        raise
+    except UserError as error:
+        record.error = plain(error)
+        raise UserError(record.error) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            record.error = (
+                f"out of memory with data.batch_size={record.batch_size}; raise trainer.accumulate_grad_batches (the same "
+                "batch in smaller parts) or lower data.batch_size"
+            )
+            raise UserError(record.error) from error
+        record.error = f"{type(error).__name__}: {error}"
+        log_traceback()
+        raise
+    finally:
+        end_record(record, history, stopwatch, trainer, parts)
+        if rank() == 0:
+            if status != "failed" or record.error:
+                record.write(folder)
+            for logger in loggers:
+                log_record(logger, record, summary=True)
+            finish(loggers, "success" if status == "finished" else "failed")
+    return record
+
+
+def fit_and_test(
+    config: Mapping[str, Any], parts: Parts, trainer: Trainer, module: TransferModule, history: History, folder: Path
+) -> None:
+    """Train to the last epoch, going on from a checkpoint if there is one, then read the test split once."""
+    record = parts.record
+    before = module.frozen()
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    resumes = config["ckpt"] == "last" and checkpoint.is_file()
+    sizes = record.parameters
+    log.info(
+        f"{record.name}: {record.split['train']} images, {sizes['trained']:,} + {sizes['head']:,} (head) trained parameters"
+    )
+    log.info(f"going on from {checkpoint}" if resumes else f"starting; results go to {folder}")
+    trainer.fit(module, datamodule=parts.data, ckpt_path=str(checkpoint) if resumes else None, weights_only=True)
+    if trainer.global_step == 0:
+        raise UserError("no optimiser step was taken; check trainer.limit_train_batches and the training split")
+    if hashes((n, p) for n, p in module.method.named_parameters() if n in before) != before:
+        raise RuntimeError("training changed a frozen parameter")
+    if record.stage != "tune" and parts.data.table.splits["test"].labels:
+        trainer.test(module, datamodule=parts.data, verbose=False)
+        log.info(f"test accuracy {module.results['test/accuracy']:.2%} of {record.split['test']} images")
+    last = history.rows[-1]
+    best, epoch = history.best()
+    record.metrics = {name: last[name] for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy") if name in last}
+    record.metrics |= {f"test/{name}": module.results[f"test/{name}"] for name in ("loss", "accuracy") if f"test/{name}" in module.results}
+    record.metrics |= {"val/accuracy_best": best, "val/accuracy_best_epoch": epoch}
+
+
+def end_record(record: Record, history: History, stopwatch: Stopwatch, trainer: Trainer | None, parts: Parts) -> None:
+    """Enter what a run cost and what it ran on."""
+    record.cost = stopwatch.cost() | {"training_flops_per_image": flops_per_image(parts)}
+    if trainer is not None:
+        device = trainer.strategy.root_device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        record.environment = environment(name)
+        record.devices = [{"device": name, "processes": trainer.world_size, "epochs": len(history.rows)}]
+        record.threads = torch.get_num_threads()
+
+
+def plain(error: UserError) -> str:
+    """A UserError's sentence; a loader's worker wraps it into its own traceback."""
+    return str(error).strip().rpartition("UserError: ")[2]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception means that memory ran out, on a GPU or here."""
+    words = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    )
+
+
+def log_traceback() -> None:
+    """Put a bug's traceback into run.log; the terminal gets it from Python itself."""
+    for handler in log.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(log.makeRecord(log.name, logging.ERROR, "", 0, traceback.format_exc(), (), None))
+
+
+def end_children(trainer: Trainer | None) -> None:
+    """Stop the processes that Lightning started beside this one."""
+    launcher = trainer.strategy.launcher if trainer is not None else None
+    for process in getattr(launcher, "procs", []):
+        process.terminate()
+        process.wait()
+    os.environ.pop("LOCAL_RANK", None) if getattr(launcher, "procs", []) else None

@@ -1,0 +1,93 @@
+"""Lightning's Trainer with the few things that this project adds, and a checkpoint writer that never tears a file."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from src.records import UserError, atomic
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint under a temporary name, flushes and renames; reads one without running code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with atomic(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content on the CPU. Raises UserError for a file that is missing, torn, or would run code."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"the checkpoint {path} is missing") from None
+    except Exception as error:  # torch.load raises whatever the bytes make its readers raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the checkpoint {path} cannot be read ({reason}); start over with ckpt=none") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise UserError(f"{path} is not a checkpoint of a run")
+    return content
+
+
+class Trainer(pl.Trainer):
+    """Lightning's Trainer.
+
+    threads: CPU threads of each process, part of what makes a run bit-identical; None leaves torch's own choice.
+    tf32: let CUDA round float32 products to TF32; off, since parity is promised in float32. options: as in Lightning's
+    Trainer, whose own progress bar, checkpoints and samplers are off.
+    """
+
+    def __init__(self, *, threads: int | None = None, tf32: bool = False, **options: Any) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        super().__init__(
+            **{
+                "enable_progress_bar": False,
+                "enable_checkpointing": True,
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,
+                "num_sanity_val_steps": 0,
+                "plugins": [AtomicCheckpoints()],
+                **options,
+            }
+        )
+        if self.precision.startswith("16") and self.accelerator.__class__.__name__ == "CPUAccelerator":
+            raise UserError("trainer.precision=16-mixed needs a GPU; take bf16-mixed or 32-true on the CPU")
+
+
+PARENT = "TOAST_PARENT"
+"""Environment variable by which the processes that DDP starts know whose they are."""
+
+
+def forget_stale_ranks() -> None:
+    """Drop what an earlier distributed run left in the shell: a port that is taken, ranks of processes long gone.
+
+    torchrun and SLURM set these on purpose and say so; our own children know their parent.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" in os.environ or is_child():
+        return
+    for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
+        os.environ.pop(name, None)
+    os.environ[PARENT] = str(os.getpid())
+
+
+def is_child() -> bool:
+    """Whether Lightning started this process beside the one that the user started."""
+    return os.environ.get(PARENT) == str(os.getppid())
+
+
+def rank() -> int:
+    """This process's place among those of its run, before Lightning has set anything up."""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
