@@ -53,15 +53,16 @@ def look(arguments: list[str]) -> int:
     }
     broken = []
     for title, probe in sections.items():
-        findings = []
+        findings: list[Finding] = []
         try:
             findings.extend(probe())
         except Exception as error:
-            state = "broken" if title in ESSENTIAL else "note"
-            findings.append(machine.Finding(title, f"cannot be looked at: {machine.sentence(error)}", state))
+            text = f"cannot be looked at: {machine.sentence(error)}"
+            findings.append(machine.Finding(title, text, "broken" if title in ESSENTIAL else "note"))
         show(console, title, findings)
-        broken += [finding.name for finding in findings if finding.state == "broken"]
-    verdict = f"Training cannot run: see {', '.join(broken)}." if broken else "Training can run."
+        if any(finding.state == "broken" for finding in findings):
+            broken.append(title)
+    verdict = f"Training cannot run before this is mended: {', '.join(broken)}." if broken else "Training can run."
     console.print(verdict, style="bold red" if broken else "bold green")
     return 1 if broken else 0
 

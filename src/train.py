@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from src.config.manual import manual
-from src.records import UserError
+from src.records import UserError, complain
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,12 +27,6 @@ def main(arguments: Sequence[str]) -> int:
     except Stopped as error:
         return error.code
     return 3 if record.status == "diverged" else 0
-
-
-def complain(error: UserError) -> int:
-    """Print the one sentence; 2."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

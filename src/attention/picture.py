@@ -1,12 +1,13 @@
 """One picture of where methods look: a row of images, then a row a method with its attention over them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from src.records import atomic
 
 Bytes = NDArray[np.uint8]
 
@@ -82,16 +83,9 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Bytes]]]) -> Image.Image:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Writes a picture as PNG so that `path` is never half a picture; an existing one is replaced. Raises `OSError`."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            image.save(file, format="PNG")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write a picture as PNG so that `path` is never half a picture. Raises UserError if the disk is full."""
+    with atomic(path) as file:
+        image.save(file, format="PNG")
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

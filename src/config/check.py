@@ -26,7 +26,11 @@ def find_target(target: str) -> Any:
 def signature(target: Any) -> dict[str, inspect.Parameter]:
     """The named parameters of a class or function; where it passes `**` on, those of its base class too."""
     parameters: dict[str, inspect.Parameter] = {}
-    chain = [cls.__init__ for cls in target.__mro__ if "__init__" in vars(cls)] if inspect.isclass(target) else [target]
+    chain = (
+        [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls)]
+        if inspect.isclass(target)
+        else [target]
+    )
     for function in chain:
         own = inspect.signature(function).parameters.values()
         for parameter in own:
@@ -63,7 +67,9 @@ def check_node(node: Mapping[str, Any], place: str, given: set[str]) -> None:
         if key in LABELS - set(parameters):
             continue
         if key not in parameters and "**" not in parameters:
-            raise UserError(f"{place}.{key} is not a key of {node['_target_']}, which takes {', '.join(sorted(parameters))}")
+            raise UserError(
+                f"{place}.{key} is not a key of {node['_target_']}, which takes {', '.join(sorted(parameters))}"
+            )
         expected = hints.get(key, Any)
         if not fits(value, expected):
             raise UserError(f"{place}.{key} is {value!r}; expected {spell(expected)}")
@@ -76,7 +82,11 @@ def check_node(node: Mapping[str, Any], place: str, given: set[str]) -> None:
 def type_hints(target: Any) -> dict[str, Any]:
     """Annotations of a target's parameters, its base classes' included."""
     hints: dict[str, Any] = {}
-    for function in [cls.__init__ for cls in reversed(target.__mro__)] if inspect.isclass(target) else [target]:
+    for function in (
+        [vars(cls)["__init__"] for cls in reversed(target.__mro__) if "__init__" in vars(cls)]
+        if inspect.isclass(target)
+        else [target]
+    ):
         try:
             hints.update(typing.get_type_hints(function))
         except (NameError, TypeError, AttributeError):

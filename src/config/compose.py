@@ -39,7 +39,8 @@ def split_paths(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
     A relative path counts from the working folder, `~` is the home folder.
     """
-    kept, paths = [], {}
+    kept: list[str] = []
+    paths: dict[str, str] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and is_path(key, value):
@@ -116,7 +117,9 @@ def parse(arguments: Sequence[str]) -> list[Override]:
                 f"with commas, brackets or spaces as key='\"...\"'"
             ) from None
         if override.is_sweep_override():
-            raise UserError(f"the argument {argument!r} asks for several runs; one command starts one run, give one value")
+            raise UserError(
+                f"the argument {argument!r} asks for several runs; one command starts one run, give one value"
+            )
         parsed.append(override)
     return parsed
 
@@ -151,7 +154,9 @@ def check_option(override: Override) -> None:
     for option in value if isinstance(value, list) else [value]:
         if option is not None and option not in known and not override.is_delete():
             near = nearest(str(option), known)
-            raise UserError(f"{group}={option} is not an option; {group} is {'one of ' if len(near) > 1 else ''}{', '.join(near)}")
+            raise UserError(
+                f"{group}={option} is not an option; {group} is {'one of ' if len(near) > 1 else ''}{', '.join(near)}"
+            )
 
 
 def checked_value(override: Override, base: DictConfig) -> str:
@@ -181,7 +186,7 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config, groups included, tables of recipes and presets left out."""
     if not isinstance(node, DictConfig):
         return
-    for name in node:
+    for name in map(str, node):
         yield f"{prefix}{name}"
         if f"{prefix}{name}" not in ("recipe", "preset"):
             yield from keys(node._get_node(name), f"{prefix}{name}.")
@@ -239,7 +244,10 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> dict[str, Any]:
         base = OmegaConf.create(config)
         for override in parse(arguments):
             if isinstance(base.get(override.key_or_group), DictConfig):
-                raise UserError(f"{line(override)} chooses an option, but {path} has its choices written out; start anew with experiment=...")
+                raise UserError(
+                    f"{line(override)} chooses an option, but {path} has its choices written out; "
+                    "start anew with experiment=..."
+                )
             checked_value(override, base)
             OmegaConf.update(base, override.key_or_group, override.value(), force_add=True)
     resolved = put_back(OmegaConf.to_container(base), paths)

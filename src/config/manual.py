@@ -9,8 +9,9 @@ WIDTH = 98
 TOP = """\
 python -m src.train experiment=NAME [key=value ...]
 
-Trains one method on one data set and tests it once after the last epoch. The same line again goes
-on where a killed run stopped, or returns the finished one. python -m src.list describes the choices.
+Trains one method on one data set and tests it once, after the last epoch. The same line again
+goes on where a killed run stopped, or returns the finished one. python -m src.list describes what
+there is to choose.
 """
 
 ARGUMENTS = {
@@ -42,8 +43,8 @@ EXAMPLES = """\
 """
 
 BOTTOM = """\
-Results: a folder a run under paths.runs (runs/ of the project), named after method, data set, stage,
-seed and a hash of what changes results: result.json, metrics.csv, config.yaml, checkpoints/, run.log.
+Results: a folder a run under paths.runs, named after method, data set, stage, seed and a hash of
+what changes results: result.json, metrics.csv, config.yaml, run.log, checkpoints/.
 
 Exit codes: 0 finished, 1 a bug, 2 a mistake in what was asked, 3 diverged, 130 or 143 interrupted.
 """

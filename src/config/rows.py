@@ -31,7 +31,15 @@ def look_up(config: Config, table: str, key: str) -> Any:
         return row["set"][key]
     method, data = config["method"]["name"], config["data"]["name"]
     name = config[table]["name"]
-    pairs = sorted({f"{m} on {d}" for r in config[table]["rows"] if key in r["set"] for m in named(r, "method") for d in named(r, "data")})
+    pairs = sorted(
+        {
+            f"{m} on {d}"
+            for r in config[table]["rows"]
+            if key in r["set"]
+            for m in named(r, "method")
+            for d in named(r, "data")
+        }
+    )
     raise UserError(
         f"the {table} {name} has no {key} for {method} on {data}; it has one for {', '.join(pairs) or 'none'}; "
         f"choose another {table}=... or give the value on the command line"

@@ -46,7 +46,6 @@ class DigitScenes(ImageData):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.name = name
         self.classes = tuple(classes)
         self.counts = {"train": train, "val": val, "test": test}
         self.scene_seed = scene_seed

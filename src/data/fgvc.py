@@ -61,7 +61,7 @@ class Fgvc(ImageData):
         super().__init__(**common)
         if name not in ARCHIVES:
             raise UserError(f"data.name is {name!r}; it is one of {', '.join(ARCHIVES)}")
-        self.name = name
+        self.dataset = name
         self.root = Path(root)
         self.subset = subset
 
@@ -69,10 +69,10 @@ class Fgvc(ImageData):
         return CropTransform(self.image_size)
 
     def read(self) -> Table:
-        archive = ARCHIVES[self.name]
+        archive = ARCHIVES[self.dataset]
         root = find_root(self.root, archive)
         listed = archive.read(root)
-        chosen = validation_names(self.name, archive)
+        chosen = validation_names(self.dataset, archive)
         splits = {
             "train": [item for item in listed.train if item[0] not in chosen],
             "val": [item for item in listed.train if item[0] in chosen],
@@ -80,7 +80,9 @@ class Fgvc(ImageData):
         }
         counts = {split: len(items) for split, items in splits.items()}
         if counts != archive.counts:
-            raise UserError(f"{root} lists {counts} images, the published split has {archive.counts}; is it another version?")
+            raise UserError(
+                f"{root} lists {counts} images, the published split has {archive.counts}; is it another version?"
+            )
         present = {split: [item for item in items if (root / item[0]).is_file()] for split, items in splits.items()}
         missing = sum(counts.values()) - sum(len(items) for items in present.values())
         if missing and not self.subset:

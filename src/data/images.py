@@ -26,7 +26,9 @@ def read_image(path: Path, upright: bool = False) -> Tensor:
         with Image.open(path) as image:
             turned = upright and image.getexif().get(0x0112, 1) != 1
             if image.format == "JPEG" and image.mode in ("RGB", "L") and not turned:
-                return decode_image(torch.from_numpy(np.fromfile(path, dtype=np.uint8)), mode=ImageReadMode.RGB)
+                data = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
+                decoded: Tensor = decode_image(data, mode=ImageReadMode.RGB)
+                return decoded
             return to_tensor(ImageOps.exif_transpose(image) if turned else image)
     except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(unreadable(path, error)) from error

@@ -171,8 +171,8 @@ class ImageData(LightningDataModule):
         parts = trainer.accumulate_grad_batches if trainer and shuffle else 1
         if self.batch_size < world * parts:
             raise UserError(
-                f"data.batch_size={self.batch_size} cannot be shared among {world} devices x {parts} accumulated parts; "
-                "take a larger batch or fewer devices"
+                f"data.batch_size={self.batch_size} cannot be shared among {world} devices x {parts} accumulated "
+                "parts; take a larger batch or fewer devices"
             )
         images = self.table.splits[split]
         seed = self.seed if shuffle else None

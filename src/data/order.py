@@ -1,4 +1,4 @@
-"""Which examples make a batch, in which order, on which device: functions of (seed, epoch), never of what ran before."""
+"""Which examples make a batch, in which order, on which device: functions of (seed, epoch), not of what ran before."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

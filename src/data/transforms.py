@@ -16,6 +16,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def resize(image: Tensor, shape: list[int]) -> Tensor:
+    """uint8 (3, H, W) resized bilinearly with antialiasing to (3, *shape)."""
+    resized: Tensor = tv.resize(image, shape, interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return resized
+
+
 def resize_shorter(image: Tensor, size: int) -> Tensor:
     """uint8 (3, H, W) resized bilinearly with antialiasing so that its shorter side is `size`."""
     height, width = image.shape[-2:]
@@ -24,7 +30,7 @@ def resize_shorter(image: Tensor, size: int) -> Tensor:
         return image
     # The longer side is truncated, as torchvision has always done it.
     shape = [int(size * height / short), int(size * width / short)]
-    return tv.resize(image, shape, interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return resize(image, shape)
 
 
 def centre_crop(image: Tensor, size: int) -> Tensor:
@@ -79,7 +85,7 @@ class PlainTransform:
         """uint8 (3, size, size), unchanged; an image of another size is resized to it."""
         if image.shape[-2:] == (self.size, self.size):
             return image
-        return tv.resize(image, [self.size, self.size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+        return resize(image, [self.size, self.size])
 
     def describe(self) -> dict[str, object]:
         """What the record says of it."""

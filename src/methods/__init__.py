@@ -8,5 +8,6 @@ from src.methods.vit import UnsupportedBackbone
 from src.methods.vpt import Vpt
 
 __all__ = [
-    "Draw", "Features", "Finetune", "Linear", "Lora", "Method", "Noise", "Output", "Toast", "UnsupportedBackbone", "Vpt",
+    "Draw", "Features", "Finetune", "Linear", "Lora", "Method", "Noise", "Output", "Toast",
+    "UnsupportedBackbone", "Vpt",
 ]  # fmt: skip

@@ -1,14 +1,14 @@
 """LoRA on the linear layers of a ViT's blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from src.methods.low_rank import LowRank
 from src.methods.method import Features, Method, Noise, generator
-from src.methods.vit import Trace, embed, run_block
+from src.methods.vit import Trace, blocks_of, embed, run_block
 
 PARTS = ("query", "key", "value")
 PROJECTIONS = ("qkv", *PARTS, "proj", "fc1", "fc2")
@@ -41,14 +41,14 @@ class Lora(Method):
             raise ValueError("projections: qkv already covers query, key and value; take one or the other")
         random = generator(seed, "lora")
         self.updates = nn.ModuleList()
-        for block in self.backbone.blocks:
+        for block in blocks_of(self.backbone):
             updates = {name: LowRank(*self.layer_size(block, name), rank, alpha, random) for name in projections}
             self.updates.append(nn.ModuleDict(updates))
         self.merged = False
         self.freeze()
 
     @staticmethod
-    def layer_size(block: Block, name: str) -> tuple[int, int]:
+    def layer_size(block: Any, name: str) -> tuple[int, int]:
         """Inputs and outputs of the layer, or of the third of the fused one, that carries the name."""
         if name in PARTS:
             return block.attn.qkv.in_features, block.attn.qkv.out_features // 3
@@ -65,10 +65,10 @@ class Lora(Method):
 
     def after(self, features: Features, noise: Noise, trace: Trace) -> Tensor:
         x = features["tokens"]
-        for place, block in enumerate(self.backbone.blocks):
+        for place, block in enumerate(blocks_of(self.backbone)):
             updates = self.updates[place]
 
-            def linear(name: str, layer: nn.Linear, x: Tensor, updates: nn.ModuleDict = updates) -> Tensor:
+            def linear(name: str, layer: nn.Linear, x: Tensor, updates: Any = updates) -> Tensor:
                 out: Tensor = layer(x)
                 return out if self.merged else add_updates(out, name, x, updates)
 
@@ -81,7 +81,8 @@ class Lora(Method):
         """Add the updates to the backbone's weights, for inference at the backbone's own cost; twice is once."""
         if self.merged:
             return
-        for block, updates in zip(self.backbone.blocks, self.updates, strict=True):
+        updates: Any
+        for block, updates in zip(blocks_of(self.backbone), self.updates, strict=True):
             for name, update in updates.items():
                 if name in PARTS:
                     block.attn.qkv.weight.chunk(3)[PARTS.index(name)].add_(update.matrix())
@@ -90,10 +91,11 @@ class Lora(Method):
         self.merged = True
 
 
-def add_updates(out: Tensor, name: str, x: Tensor, updates: nn.ModuleDict) -> Tensor:
+def add_updates(out: Tensor, name: str, x: Tensor, updates: Any) -> Tensor:
     """The output (B, N, out) of layer `name` for input x (B, N, in), plus the updates that belong to it."""
     if name in updates:
-        return out + updates[name](x)
+        updated: Tensor = out + updates[name](x)
+        return updated
     if name == "qkv" and any(part in updates for part in PARTS):
         thirds = zip(PARTS, out.chunk(3, dim=-1), strict=True)
         return torch.cat([third + updates[part](x) if part in updates else third for part, third in thirds], dim=-1)

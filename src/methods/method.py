@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from src.methods.vit import Trace, check_backbone, drop_path_rates, run_block
+from src.methods.vit import Trace, blocks_of, check_backbone, drop_path_rates, run_block
 
 Features = dict[str, Tensor]
 """What `frozen` hands to `adapted`: tensors by name, batch first, the intermediates asked for among them."""
@@ -146,7 +146,9 @@ class Method(nn.Module):
         """Blocks `first` to before `last` of pass `number`, unsteered: (B, N, d) to (B, N, d)."""
         for place in range(first, self.depth if last is None else last):
             factors = self.factors(noise, number, place)
-            x = run_block(self.backbone.blocks[place], x, factors=factors, trace=trace, name=f"pass{number}.block{place}")
+            x = run_block(
+                blocks_of(self.backbone)[place], x, factors=factors, trace=trace, name=f"pass{number}.block{place}"
+            )
         return x
 
     def factors(self, noise: Noise, number: int, block: int) -> Tensor | None:

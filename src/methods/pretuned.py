@@ -26,7 +26,9 @@ def read_pretuned(path: Path, blocks: Iterable[int]) -> tuple[dict[str, Tensor],
         for theirs, ours in NAMES.items():
             expected[f"decoders.{block}.{theirs}.weight"] = f"feedback.{block}.{ours}.weight"
     missing = sorted(set(expected) - set(own))
-    unknown = [key for key in own if not re.fullmatch(r"decoders\.\d+\.linear2?\.weight|prompt|top_down_transform", key)]
+    unknown = [
+        key for key in own if not re.fullmatch(r"decoders\.\d+\.linear2?\.weight|prompt|top_down_transform", key)
+    ]
     if missing or unknown:
         raise ValueError(
             f"method.init: {path} is not a pre-tuned module for this backbone: "
@@ -34,5 +36,7 @@ def read_pretuned(path: Path, blocks: Iterable[int]) -> tuple[dict[str, Tensor],
         )
     if "top_down_transform" in own:
         expected["top_down_transform"] = "channel_transform"
-    chosen = {ours: own[theirs].reshape(-1) if ours == "task_embedding" else own[theirs] for theirs, ours in expected.items()}
+    chosen = {
+        ours: own[theirs].reshape(-1) if ours == "task_embedding" else own[theirs] for theirs, ours in expected.items()
+    }
     return chosen, tensors_sha256(chosen)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from src.methods.low_rank import LowRank
 from src.methods.method import Features, Method, Noise, generator
 from src.methods.pretuned import read_pretuned
-from src.methods.vit import Trace, embed, run_block
+from src.methods.vit import Trace, blocks_of, embed, run_block
 
 
 class FeedbackLinear(nn.Linear):
@@ -143,7 +144,7 @@ class Toast(Method):
             trace.note("pass2.embed", x)
         for place in range(self.first_block, self.depth):
             x = run_block(
-                self.backbone.blocks[place],
+                blocks_of(self.backbone)[place],
                 x,
                 signal=signals[place],
                 value_biases=self.value_biases,
@@ -154,7 +155,7 @@ class Toast(Method):
         return self.classify(x, trace, 2)
 
     def select(self, first_pass: Tensor, trace: Trace) -> Tensor:
-        """Token and channel selection of the first pass's normed tokens, class token included: (B, N, d) to the same."""
+        """Token and channel selection of the first pass's normed tokens (B, N, d), class token included."""
         if self.token_selection:
             tokens = F.normalize(first_pass, dim=-1, eps=1e-12)
             similarity = (tokens @ F.normalize(self.task_embedding, dim=-1, eps=1e-12)).unsqueeze(-1)
@@ -170,7 +171,7 @@ class Toast(Method):
         """The top-down signal (B, N, d) of each steered block, made from the last block to the first."""
         signals = {}
         for place in reversed(range(self.first_block, self.depth)):
-            layer = self.feedback[str(place)]
+            layer: Any = self.feedback[str(place)]
             selected = layer.chain(selected)
             signals[place] = layer.signal(selected)
             trace.note(f"top_down.block{place}", signals[place])

@@ -1,6 +1,7 @@
 """Stepping through an unmodified timm `VisionTransformer`: the only place that knows what its blocks look like."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ def check_backbone(backbone: nn.Module) -> VisionTransformer:
         raise refuse(f"it pools by {backbone.global_pool!r}; only the class token after the final norm is supported")
     if not isinstance(backbone.patch_drop, nn.Identity):
         raise refuse("it drops patches at random")
-    for place, block in enumerate(backbone.blocks):
+    for place, block in enumerate(blocks_of(backbone)):
         if type(block) is not Block:
             raise refuse(f"block {place} is a {type(block).__name__}, not timm's plain Block")
         if type(block.attn) is not Attention:
@@ -59,9 +60,16 @@ def check_backbone(backbone: nn.Module) -> VisionTransformer:
         if block.attn.qkv.out_features != 3 * width:
             raise refuse(f"block {place} projects {width} channels to queries, keys and values of another width")
     dropouts = [name for name, part in backbone.named_modules() if isinstance(part, nn.Dropout) and part.p > 0]
-    if dropouts or any(not isinstance(path, nn.Identity) for b in backbone.blocks for path in (b.drop_path1, b.drop_path2)):
+    if dropouts or any(
+        not isinstance(path, nn.Identity) for b in blocks_of(backbone) for path in (b.drop_path1, b.drop_path2)
+    ):
         raise refuse("it was built with dropout or drop path; build it without, the method draws its own")
     return backbone
+
+
+def blocks_of(backbone: VisionTransformer) -> list[Any]:
+    """The backbone's blocks, first to last."""
+    return list(backbone.blocks)
 
 
 def embed(backbone: VisionTransformer, images: Tensor) -> Tensor:
@@ -77,7 +85,7 @@ def plain_linear(name: str, layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 def run_block(
-    block: Block,
+    block: Any,
     x: Tensor,
     *,
     signal: Tensor | None = None,

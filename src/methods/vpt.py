@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.methods.method import Draw, Features, Method, Noise, generator
-from src.methods.vit import Trace, embed, run_block
+from src.methods.vit import Trace, blocks_of, embed, run_block
 
 
 class Vpt(Method):
@@ -56,7 +56,7 @@ class Vpt(Method):
     def after(self, features: Features, noise: Noise, trace: Trace) -> Tensor:
         x = features["tokens"]
         front, rest = self.backbone.num_prefix_tokens, self.backbone.num_prefix_tokens
-        for place, block in enumerate(self.backbone.blocks):
+        for place, block in enumerate(blocks_of(self.backbone)):
             if place < len(self.prompts):
                 prompts = self.prompts[place].expand(len(x), -1, -1)
                 if "prompt_dropout" in noise:

@@ -2,11 +2,12 @@
 
 from src.records.claim import Claim
 from src.records.environment import environment
-from src.records.errors import UserError
+from src.records.errors import UserError, complain
 from src.records.files import atomic, write_text
 from src.records.identity import config_hash, identity, run_name
 from src.records.record import Record, read_record
 
 __all__ = [
-    "Claim", "Record", "UserError", "atomic", "config_hash", "environment", "identity", "read_record", "run_name", "write_text",
+    "Claim", "Record", "UserError", "atomic", "complain", "config_hash", "environment",
+    "identity", "read_record", "run_name", "write_text",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """One owner a run folder: who holds it, and how it is known that the holder is gone."""
 
+import contextlib
 import json
 import os
 import socket
@@ -39,8 +40,8 @@ class Claim:
             owner = self.owner()
             if owner is not None and self.is_alive(owner):
                 raise UserError(
-                    f"the run {self.path.parent.name} is being computed by process {owner['process']} on {owner['host']}; "
-                    "wait for it, or stop it and start again"
+                    f"the run {self.path.parent.name} is being computed by process {owner['process']} "
+                    f"on {owner['host']}; wait for it, or stop it and start again"
                 )
             self.remove(owner)
         self.thread.start()
@@ -90,7 +91,11 @@ class Claim:
             owner = json.loads(self.path.read_text())
         except (OSError, ValueError):
             return None
-        return owner if isinstance(owner, dict) and {"host", "process", "started", "token", "beats"} <= owner.keys() else None
+        return (
+            owner
+            if isinstance(owner, dict) and {"host", "process", "started", "token", "beats"} <= owner.keys()
+            else None
+        )
 
     def is_alive(self, owner: dict[str, Any]) -> bool:
         """Whether the owner still lives; on another host this watches for some heartbeats."""
@@ -116,10 +121,8 @@ class Claim:
             found = None
         if owner is not None and isinstance(found, dict) and found.get("token") != owner["token"]:
             # Somebody else was quicker and this is the new owner's claim: give it back.
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.link(aside, self.path)
-            except FileExistsError:
-                pass
         aside.unlink(missing_ok=True)
 
     def keep_alive(self) -> None:

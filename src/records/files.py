@@ -30,7 +30,9 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         os.replace(name, path)
     except OSError as error:
         if error.errno in FULL:
-            raise UserError(f"there is no space left to write {path}; free some and start the same command again") from error
+            raise UserError(
+                f"there is no space left to write {path}; free some and start the same command again"
+            ) from error
         raise
     finally:
         Path(name).unlink(missing_ok=True)

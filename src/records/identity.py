@@ -13,7 +13,9 @@ OUTSIDE_TRAINER = {"threads", "devices", "num_nodes", "accelerator", "strategy",
 OUTSIDE_DATA = {"root", "workers", "archives", "copy"}
 
 
-def identity(config: Mapping[str, Any], weights: str, image_size: list[int], data: str, init: str | None) -> dict[str, Any]:
+def identity(
+    config: Mapping[str, Any], weights: str, image_size: list[int], data: str, init: str | None
+) -> dict[str, Any]:
     """The part of a resolved config that changes results, with checksums in the place of paths.
 
     weights: checksum of the backbone. data: fingerprint of the data set. init: checksum of a pre-tuned module, if any.

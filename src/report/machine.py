@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ from src.records.environment import commit, package_version
 GIB = 2**30
 SMALL = GIB
 """Bytes of shared memory or disk below which a run may stop half-way."""
+LITTLE_SHARED = (
+    "; little: the data loader's workers hand batches over in it and die of a bus error when it is full, "
+    "so start the container with --shm-size=2g or give data.workers=0"
+)
 
 
 class Finding(NamedTuple):
@@ -73,9 +78,10 @@ def pair() -> Iterator[Finding]:
         wanted = re.findall(r"^(?:torch|torchvision)==[^\s;]+", lock, re.MULTILINE)
         # Versions that look right come from a build for something else, which pip would leave alone.
         same = all(pin.split("==")[1] == package_version(pin.split("==")[0]) for pin in wanted)
-        yield Finding("pair", text, "broken", pip_install(*["--force-reinstall"] * same, *wanted))
+        force = ["--force-reinstall"] if same else []
+        yield Finding("together", text, "broken", pip_install(*force, *wanted))
     else:
-        yield Finding("pair", f"{' and '.join(both)} work together")
+        yield Finding("together", f"{' and '.join(both)} work together")
 
 
 def devices() -> Iterator[Finding]:
@@ -86,22 +92,25 @@ def devices() -> Iterator[Finding]:
         card = torch.cuda.get_device_properties(number)
         yield Finding(f"cuda:{number}", f"{card.name}, {card.total_memory / GIB:.1f} GiB")
     if not torch.cuda.is_available():
-        try:
-            torch.cuda.init()
-            reason = "no device"
-        except Exception as error:
-            reason = sentence(error)
         # Only where there is a driver is a GPU that torch does not see worth a look.
-        there = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
-        yield Finding(
-            "cuda",
-            f"there is a driver, but torch finds no GPU: {reason}" if there else "none",
-            "note" if there else "ok",
-        )
+        driver = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
+        text = f"a driver is there, but torch finds no GPU: {cuda_error()}" if driver else "none"
+        yield Finding("cuda", text, "note" if driver else "ok")
     if torch.backends.mps.is_available():
         yield Finding("mps", "there; shares the machine's memory")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("cpu", f"{usable} cores, {torch.get_num_threads()} threads in torch")
+
+
+def cuda_error() -> str:
+    """Why torch cannot use a GPU."""
+    import torch
+
+    try:
+        torch.zeros(1, device="cuda")
+    except Exception as error:
+        return sentence(error)
+    return "no device is visible"
 
 
 def room(arguments: Sequence[str]) -> Iterator[Finding]:
@@ -109,24 +118,21 @@ def room(arguments: Sequence[str]) -> Iterator[Finding]:
     shared = Path("/dev/shm")
     if shared.is_dir():
         size = shutil.disk_usage(shared).total
-        advice = (
-            ""
-            if size >= SMALL
-            else (
-                "; little: workers of the data loader hand batches over in it and die of a bus error when it is full, "
-                "so start the container with --shm-size=2g or give data.workers=0"
-            )
+        little = size < SMALL
+        yield Finding(
+            "shared memory", f"{size / GIB:.1f} GiB{LITTLE_SHARED if little else ''}", "note" if little else "ok"
         )
-        yield Finding("shared memory", f"{size / GIB:.1f} GiB{advice}", "note" if advice else "ok")
     runs = Path(chosen(arguments)["paths"]["runs"])
     place = next(folder for folder in (runs, *runs.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"x")
+    except OSError as error:
+        yield Finding("runs", f"{runs} cannot be written to ({error.strerror}); give paths.runs= of your own", "broken")
+        return
     free = shutil.disk_usage(place).free
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        yield Finding("runs", f"{runs} cannot be written to; give paths.runs= another folder", "broken")
-    elif free < SMALL:
-        yield Finding("runs", f"only {free / GIB:.1f} GiB free at {runs}; give paths.runs= another folder", "note")
-    else:
-        yield Finding("runs", f"{free / GIB:.0f} GiB free at {runs}")
+    scarce = "; little: give paths.runs= on another disk" if free < SMALL else ""
+    yield Finding("runs", f"{free / GIB:.1f} GiB free at {runs}{scarce}", "note" if scarce else "ok")
 
 
 def chosen(arguments: Sequence[str], *choice: str) -> dict[str, Any]:
@@ -184,5 +190,5 @@ def extras() -> Iterator[Finding]:
 
 
 def sentence(error: BaseException) -> str:
-    """The first line of an error, or its kind."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """An error's own words in one line, or its kind."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

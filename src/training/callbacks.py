@@ -20,16 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from src.data.module import Batch
 from src.records import write_text
 from src.training.console import console, log
-from src.training.module import TransferModule
-from src.training.trainer import Trainer
 
 COLUMNS = ("epoch", "step", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
 class History(Checkpoint):
-    """metrics.csv, a row an epoch, and last.ckpt, which carries the rows, so that both survive a kill together.
+    """metrics.csv, a row an epoch, and last.ckpt, which carries the rows: both survive a kill together.
 
-    folder: the run folder. The csv has no time columns: an interrupted run's equals an uninterrupted one's, bit for bit.
+    folder: the run folder. The csv has no time columns: an interrupted run's equals an uninterrupted one's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -145,20 +143,27 @@ class ProgressBar(Checkpoint):
         if self.bar is None:
             return
         speed, waited = self.stopwatch.speed()
-        fields = {"speed": f"{speed * trainer.world_size:.0f} images/s, {waited:.0%} waiting for data"}
+        text = f"{speed * trainer.world_size:.0f} images/s, {waited:.0%} waiting for data"
         if self.task is None:
-            self.task = self.bar.add_task("", total=trainer.num_training_batches, **fields)
+            self.task = self.bar.add_task("", total=trainer.num_training_batches, speed=text)
         name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.update(self.task, description=name, completed=batch_idx + 1, **fields)
+        self.bar.update(self.task, description=name, completed=batch_idx + 1, speed=text)
 
-    def on_train_epoch_end(self, trainer: Trainer, module: TransferModule) -> None:
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if not trainer.is_global_zero:
             return
         speed, waited = self.stopwatch.speed()
-        figures = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {module.results['train/loss']:.4f}"]
+        figures = [
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            f"loss {module.results['train/loss']:.4f}",
+        ]
         if "val/accuracy" in module.results:
             figures.append(f"val {module.results['val/accuracy']:.1%}")
-        figures += [f"lr {module.rate:.2g}", f"{speed * trainer.world_size:.0f} images/s", f"{waited:.0%} waiting for data"]
+        figures += [
+            f"lr {module.rate:.2g}",
+            f"{speed * trainer.world_size:.0f} images/s",
+            f"{waited:.0%} waiting for data",
+        ]
         log.info("  ".join(figures))
 
     def on_train_end(self, trainer: Any, module: Any) -> None:

@@ -40,7 +40,9 @@ def wandb(
             log_model=False,
         )
     except ModuleNotFoundError:
-        raise UserError("logger=wandb needs the package wandb; install it with: pip install 'toast-transfer[wandb]'") from None
+        raise UserError(
+            "logger=wandb needs the package wandb; install it with: pip install 'toast-transfer[wandb]'"
+        ) from None
 
 
 def log_record(logger: Logger, record: Record, summary: bool) -> None:

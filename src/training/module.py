@@ -1,8 +1,8 @@
 """The LightningModule that hosts every method."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from src.data.module import Batch
 from src.methods import Method
 from src.records import UserError
 from src.training.noise import draw_noise
-from src.training.optim import Sgd
+from src.training.optim import Optim
 
 CHECKED_EVERY = 16
 """Steps between two looks at whether the loss is finite; each look waits for the device."""
@@ -55,12 +55,14 @@ class Tally(Metric):
 class TransferModule(LightningModule):
     """Trains what a method names, and checkpoints nothing else.
 
-    method: any Method. optim: the optimiser and its schedule. seed: what drop path and dropout are drawn from.
+    method: any Method. classes: their names, in the order of the head. optim: the optimiser and its schedule.
+    seed: what drop path and dropout are drawn from.
     """
 
-    def __init__(self, method: Method, optim: Sgd, seed: int) -> None:
+    def __init__(self, method: Method, classes: Sequence[str], optim: Optim, seed: int) -> None:
         super().__init__()
         self.method = method
+        self.classes = list(classes)
         self.optim = optim
         self.seed = seed
         self.draws = method.noise()
@@ -88,7 +90,7 @@ class TransferModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         noise = draw_noise(self.draws, self.seed, self.current_epoch, batch.examples)
         losses, logits = self.losses(batch, noise)
-        self.tallies["train_tally"].update(losses, logits, batch)
+        self.tally("train").update(losses, logits, batch)
         if batch_idx % CHECKED_EVERY == 0 and self.trainer.world_size == 1 and not bool(torch.isfinite(losses).all()):
             raise Diverged(f"the loss is not finite in epoch {self.current_epoch + 1}, step {batch_idx + 1}")
         # Lightning divides by the accumulated parts and DDP by the devices; the whole batch's mean is what counts.
@@ -120,14 +122,18 @@ class TransferModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.evaluate("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.evaluate("test", batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.evaluate("test", batch)
 
     def evaluate(self, split: str, batch: Batch) -> Tensor:
         """Count one batch in; returns its logits (B, C)."""
         losses, logits = self.losses(batch)
-        self.tallies[f"{split}_tally"].update(losses, logits, batch)
+        self.tally(split).update(losses, logits, batch)
         return logits
+
+    def tally(self, split: str) -> Tally:
+        """The running figures of one split."""
+        return cast(Tally, self.tallies[f"{split}_tally"])
 
     def on_validation_epoch_end(self) -> None:
         self.finish("val")
@@ -137,8 +143,8 @@ class TransferModule(LightningModule):
 
     def finish(self, split: str) -> None:
         """Close a split's tally for this epoch, over all devices, and hand its figures to the loggers."""
-        found = self.tallies[f"{split}_tally"].compute()
-        self.tallies[f"{split}_tally"].reset()
+        found = self.tally(split).compute()
+        self.tally(split).reset()
         self.results |= {f"{split}/{name}": value for name, value in found.items()}
         logged = {f"{split}/{name}": value for name, value in found.items()}
         self.log_dict(logged | ({"lr": self.rate} if split == "train" else {}), rank_zero_only=True)
@@ -146,10 +152,9 @@ class TransferModule(LightningModule):
     # Checkpoints
 
     def frozen(self) -> dict[str, str]:
-        """sha256 of every parameter that training leaves alone, by name; computed once, since none may change."""
+        """Checksums of what training leaves alone; computed once, since none of it may change."""
         if self._frozen is None:
-            trained = set(self.method.trained())
-            self._frozen = hashes((n, p) for n, p in self.method.named_parameters() if n not in trained)
+            self._frozen = frozen_hashes(self.method)
         return self._frozen
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -157,26 +162,39 @@ class TransferModule(LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {f"method.{name}": state[f"method.{name}"] for name in self.method.trained()}
         checkpoint["frozen"] = self.frozen()
+        checkpoint["classes"] = self.classes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raise UserError unless the checkpoint is of this method, this size and these frozen weights."""
-        parameters = dict(self.method.named_parameters())
-        state = {name.removeprefix("method."): value for name, value in checkpoint.get("state_dict", {}).items()}
-        different = sorted(set(state) ^ set(self.method.trained()))
-        if different:
-            raise UserError(f"the checkpoint is of another method or other options: it differs in {', '.join(different[:3])}")
-        for name, value in state.items():
-            if value.shape != parameters[name].shape:
-                shapes = f"{tuple(value.shape)} there and {tuple(parameters[name].shape)} here"
-                raise UserError(f"the checkpoint is of another size: {name} is {shapes}")
-        changed = sorted(n for n, digest in self.frozen().items() if checkpoint.get("frozen", {}).get(n) != digest)
-        if changed:
-            raise UserError(
-                f"the checkpoint was trained on other frozen weights: {changed[0]} and {len(changed) - 1} more differ; "
-                "give the backbone file and method.init that it was trained with"
-            )
+        check_checkpoint(self.method, checkpoint, self.frozen())
 
 
-def hashes(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
-    """sha256 of each tensor, by name."""
-    return {name: tensors_sha256({"": value.detach().cpu()}) for name, value in parameters}
+def trained_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """A checkpoint's trained parameters under the method's names."""
+    return {name.removeprefix("method."): value for name, value in checkpoint["state_dict"].items()}
+
+
+def check_checkpoint(method: Method, checkpoint: dict[str, Any], frozen: dict[str, str]) -> None:
+    """Raise UserError unless a checkpoint is of this method, this size and these frozen weights."""
+    parameters = dict(method.named_parameters())
+    state = trained_state(checkpoint)
+    different = sorted(set(state) ^ set(method.trained()))
+    if different:
+        raise UserError(
+            f"the checkpoint is of another method or other options: it differs in {', '.join(different[:3])}"
+        )
+    for name, value in state.items():
+        if value.shape != parameters[name].shape:
+            shapes = f"{tuple(value.shape)} there and {tuple(parameters[name].shape)} here"
+            raise UserError(f"the checkpoint is of another size: {name} is {shapes}")
+    changed = sorted(name for name, digest in frozen.items() if checkpoint.get("frozen", {}).get(name) != digest)
+    if changed:
+        raise UserError(
+            f"the checkpoint was trained on other frozen weights: {changed[0]} and {len(changed) - 1} more differ; "
+            "give the backbone file and method.init that it was trained with"
+        )
+
+
+def frozen_hashes(method: Method) -> dict[str, str]:
+    """sha256 of every parameter that training leaves alone, by name."""
+    trained = set(method.trained())
+    return {n: tensors_sha256({"": p.detach().cpu()}) for n, p in method.named_parameters() if n not in trained}

@@ -1,4 +1,4 @@
-"""Random factors as functions of (seed, epoch, example): the same on every device, in every batch, after every resume."""
+"""Random factors as functions of (seed, epoch, example): the same on every device and in every batch."""
 
 import hashlib
 import math
@@ -36,7 +36,7 @@ def uniform(seed: int, purpose: str, epoch: int, examples: Tensor, count: int) -
     keys = mix(examples.long() * GOLDEN + int.from_bytes(stream[:8], "big", signed=True))
     counters = torch.arange(1, count + 1, device=examples.device) * GOLDEN
     rows = max(1, CHUNK // count)
-    bits = [(mix(part[:, None] + counters) >> 40) & 0xFFFFFF for part in keys.split(rows)]
+    bits = [(mix(part[:, None] + counters) >> 40) & 0xFFFFFF for part in torch.split(keys, rows)]
     return torch.cat([part.float() for part in bits]) / (1 << 24)
 
 

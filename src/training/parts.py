@@ -52,10 +52,16 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError(f"trainer.max_epochs is {epochs!r}; give at least 1")
 
 
-def make_parts(config: Mapping[str, Any], seed: int | None = None) -> Parts:
+def make_parts(config: Mapping[str, Any]) -> Parts:
     """Load the backbone, read the data set's lists, build the method, and describe them. Raises UserError."""
-    seed = config["seed"] if seed is None else seed
     backbone: Backbone = build(config["backbone"], "backbone")
+    data = build_data(config, backbone)
+    method = build_method(config, backbone, len(data.table.classes))
+    return Parts(backbone, data, method, describe(config, backbone, data, method))
+
+
+def build_data(config: Mapping[str, Any], backbone: Backbone) -> ImageData:
+    """The data module for the backbone's image size; nothing is read yet."""
     height, width = backbone.image_size
     if height != width:
         raise UserError(f"backbone.image_size is {height} x {width}; this data is cut to squares, give one side")
@@ -65,15 +71,20 @@ def make_parts(config: Mapping[str, Any], seed: int | None = None) -> Parts:
         image_size=height,
         backbone_mean=backbone.mean,
         backbone_std=backbone.std,
-        seed=seed,
+        seed=config["seed"],
     )
+    return data
+
+
+def build_method(config: Mapping[str, Any], backbone: Backbone, classes: int) -> Method:
+    """The method on the backbone, at its seeded start."""
     try:
         method: Method = build(
-            config["method"], "method", backbone=backbone.model, num_classes=len(data.table.classes), seed=seed
+            config["method"], "method", backbone=backbone.model, num_classes=classes, seed=config["seed"]
         )
     except UnsupportedBackbone as error:
         raise UserError(str(error)) from error
-    return Parts(backbone, data, method, describe(config, backbone, data, method))
+    return method
 
 
 def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, method: Method) -> Record:
@@ -88,7 +99,9 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
     sizes = {name: parameter.numel() for name, parameter in method.named_parameters()}
     head = sum(size for name, size in sizes.items() if name.startswith("head."))
     return Record(
-        name=run_name(config["method"]["name"], task or config["data"]["name"], config["stage"], config["seed"], hashed),
+        name=run_name(
+            config["method"]["name"], task or config["data"]["name"], config["stage"], config["seed"], hashed
+        ),
         status="failed",
         experiment=config.get("experiment"),
         stage=config["stage"],
@@ -103,6 +116,7 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
         backbone={
             "name": backbone.name,
             "source": backbone.source,
+            "part": backbone.part,
             "sha256": backbone.sha256,
             "file_sha256": backbone.file_sha256,
             "image_size": list(backbone.image_size),

@@ -18,7 +18,7 @@ from src.records import Claim, Record, UserError, environment, read_record, writ
 from src.training.callbacks import History, ProgressBar, Stopwatch
 from src.training.console import log, quieten, speaking
 from src.training.loggers import finish, log_record
-from src.training.module import Diverged, TransferModule, hashes
+from src.training.module import Diverged, TransferModule, frozen_hashes
 from src.training.parts import Parts, check_config, flops_per_image, make_parts, run_folder, set_threads
 from src.training.signals import KeepHandlers, Stopped, stopping_on_signals
 from src.training.trainer import Trainer, forget_stale_ranks, rank
@@ -27,8 +27,8 @@ from src.training.trainer import Trainer, forget_stale_ranks, rank
 def run(config: Mapping[str, Any]) -> Record:
     """Train and test what the config describes, or return the record of the run that already did.
 
-    Raises UserError for a mistake that the user can mend, Stopped after a signal. A loss that is not finite is a result:
-    the record says `diverged`.
+    Raises UserError for a mistake that the user can mend, Stopped after a signal. A loss that is not finite is a
+    result: the record says `diverged`.
     """
     quieten()
     forget_stale_ranks()
@@ -92,7 +92,7 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
         )
         for logger in loggers:
             log_record(logger, record, summary=False)
-        module = TransferModule(parts.method, build(config["optim"], "optim"), config["seed"])
+        module = TransferModule(parts.method, parts.data.table.classes, build(config["optim"], "optim"), config["seed"])
         fit_and_test(config, parts, trainer, module, history, folder)
         status = record.status = "finished"
     except Diverged as error:
@@ -109,8 +109,8 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
     except Exception as error:
         if is_out_of_memory(error):
             record.error = (
-                f"out of memory with data.batch_size={record.batch_size}; raise trainer.accumulate_grad_batches (the same "
-                "batch in smaller parts) or lower data.batch_size"
+                f"out of memory with data.batch_size={record.batch_size}; raise trainer.accumulate_grad_batches "
+                "(the same batch in smaller parts) or lower data.batch_size"
             )
             raise UserError(record.error) from error
         record.error = f"{type(error).__name__}: {error}"
@@ -137,21 +137,28 @@ def fit_and_test(
     resumes = config["ckpt"] == "last" and checkpoint.is_file()
     sizes = record.parameters
     log.info(
-        f"{record.name}: {record.split['train']} images, {sizes['trained']:,} + {sizes['head']:,} (head) trained parameters"
+        f"{record.name}: {record.split['train']} images, "
+        f"{sizes['trained']:,} + {sizes['head']:,} (head) trained parameters"
     )
     log.info(f"going on from {checkpoint}" if resumes else f"starting; results go to {folder}")
     trainer.fit(module, datamodule=parts.data, ckpt_path=str(checkpoint) if resumes else None, weights_only=True)
     if trainer.global_step == 0:
         raise UserError("no optimiser step was taken; check trainer.limit_train_batches and the training split")
-    if hashes((n, p) for n, p in module.method.named_parameters() if n in before) != before:
+    if frozen_hashes(module.method) != before:
         raise RuntimeError("training changed a frozen parameter")
     if record.stage != "tune" and parts.data.table.splits["test"].labels:
         trainer.test(module, datamodule=parts.data, verbose=False)
         log.info(f"test accuracy {module.results['test/accuracy']:.2%} of {record.split['test']} images")
     last = history.rows[-1]
     best, epoch = history.best()
-    record.metrics = {name: last[name] for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy") if name in last}
-    record.metrics |= {f"test/{name}": module.results[f"test/{name}"] for name in ("loss", "accuracy") if f"test/{name}" in module.results}
+    record.metrics = {
+        name: last[name] for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy") if name in last
+    }
+    record.metrics |= {
+        f"test/{name}": module.results[f"test/{name}"]
+        for name in ("loss", "accuracy")
+        if f"test/{name}" in module.results
+    }
     record.metrics |= {"val/accuracy_best": best, "val/accuracy_best_epoch": epoch}
 
 

@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises whatever the bytes make its readers raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the checkpoint {path} cannot be read ({reason}); start over with ckpt=none") from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+    if not isinstance(content, dict) or not {"state_dict", "frozen", "classes"} <= content.keys():
         raise UserError(f"{path} is not a checkpoint of a run")
     return content
 

@@ -1,6 +1,6 @@
 """A tiny backbone and its weights in the layouts of other people's files."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ ARCHITECTURE = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "n
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_parts_that_cannot_be_chosen_are_listed(tmp_path: Path) -> None:
     file = torch_file(tmp_path / "w.pth", {"one": {"w": A}, "two": {"w": B}})
     with pytest.raises(UserError, match="several parts: give part=, one of one, two"):
         read_tensors(file)
-    with pytest.raises(UserError, match="no part 'three'.*one, two"):
+    with pytest.raises(UserError, match=r"no part 'three'.*one, two"):
         read_tensors(file, "three")
     with pytest.raises(UserError, match="holds no tensors"):
         read_tensors(torch_file(tmp_path / "n.pth", {"epoch": 3}))
@@ -89,10 +89,10 @@ def test_a_hostile_pickle_is_never_run(tmp_path: Path, suffix: str, plain: bool)
 
 def test_a_hostile_pickle_is_refused_by_name_and_in_npz(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
-    with pytest.raises(UserError, match="asks for 'posix.system'"):
+    with pytest.raises(UserError, match=r"asks for 'posix.system'"):
         read_tensors(torch_file(tmp_path / "w.pth", {"w": Hostile(f"touch {witness}")}))
     np.savez(tmp_path / "w.npz", w=np.array([Hostile(f"touch {witness}")], dtype=object))
-    with pytest.raises(UserError, match="not a whole .npz file of plain arrays"):
+    with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays"):
         read_tensors(tmp_path / "w.npz")
     assert not witness.exists()
 
@@ -139,5 +139,5 @@ def test_an_unreadable_file_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
 
     (tmp_path / "w.pth").write_bytes(b"x")
     monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, whom no mode stops
-    with pytest.raises(UserError, match="w.pth cannot be read .Permission denied."):
+    with pytest.raises(UserError, match=r"w.pth cannot be read .Permission denied."):
         read_tensors(tmp_path / "w.pth")

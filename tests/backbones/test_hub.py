@@ -87,7 +87,7 @@ def test_missing_weights_say_what_to_put_where_and_are_looked_up_once(tmp_path: 
 def test_timm_weights_must_have_timms_own_grid(tmp_path: Path, drawn: dict[str, torch.Tensor]) -> None:
     smaller = {key: value[:, :26] if key == "pos_embed" else value for key, value in drawn.items()}
     save_file({key: value.contiguous() for key, value in smaller.items()}, tmp_path / f"{NAME}.safetensors")
-    with pytest.raises(UserError, match="misshapen 1 .pos_embed"):
+    with pytest.raises(UserError, match=r"misshapen 1 .pos_embed"):
         load(NAME, folder=str(tmp_path))
     assert load(NAME, source="file", file=str(tmp_path / f"{NAME}.safetensors")).image_size == (80, 80)
 

@@ -153,7 +153,7 @@ def test_the_grid_is_that_of_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [30, [32, 30], 0, [32], 32.0, True, "32"])
 def test_impossible_image_sizes(size: Any) -> None:
-    with pytest.raises(UserError, match="image.size"):
+    with pytest.raises(UserError, match=r"image.size"):
         load("tiny", source="random", architecture=ARCHITECTURE, image_size=size)
 
 

@@ -91,7 +91,7 @@ def optimiser_steps(arrays: Arrays) -> Found:
     meta = json.loads(str(arrays["meta"]))
     method = build(arrays)
     check_trained(method, arrays)
-    recipe = Sgd(meta["base_lr"], meta["weight_decay"], meta["momentum"], meta["warmup"])
+    recipe = Sgd(meta["base_lr"], meta["weight_decay"], meta["momentum"], warmup_epochs=meta["warmup"])
     optimiser = recipe.build(method)
     check_decay(optimiser, method, meta)
     parameters = dict(method.named_parameters())
@@ -123,7 +123,10 @@ def schedule(arrays: Arrays) -> Found:
         match = re.fullmatch(r"cosine/(\d+)_(\d+)", key)
         if match:
             warmup, total = int(match[1]), int(match[2])
-            yield key, torch.tensor([base * cosine(epoch, warmup, total) for epoch in range(total)], dtype=torch.float64)
+            yield (
+                key,
+                torch.tensor([base * cosine(epoch, warmup, total) for epoch in range(total)], dtype=torch.float64),
+            )
 
 
 def check_trained(method: Method, arrays: Arrays) -> None:
