@@ -95,8 +95,9 @@ def compose_config(arguments: Sequence[str]) -> dict[str, Any]:
         values = [o for o in overrides if not is_group(o)]
         for override in groups:
             check_option(override)
-        base = hydra_compose([line(o) for o in groups])
-        lines = [line(o) for o in groups] + [checked_value(o, base) for o in values]
+        chosen = [text for o in groups if (text := choice(o)) is not None]
+        base = hydra_compose(chosen)
+        lines = chosen + [checked_value(o, base) for o in values]
         config = resolve(hydra_compose(lines))
     resolved = put_back(config, paths)
     assert isinstance(resolved, dict)
@@ -157,6 +158,17 @@ def check_option(override: Override) -> None:
             raise UserError(
                 f"{group}={option} is not an option; {group} is {'one of ' if len(near) > 1 else ''}{', '.join(near)}"
             )
+
+
+def choice(override: Override) -> str | None:
+    """A group's argument as Hydra wants it, which knows no `group=null`: no logger, or nothing to choose."""
+    if override.value() is None and not override.is_delete():
+        if override.key_or_group == "logger":
+            return "logger=[csv]"
+        if override.key_or_group in ("experiment", "debug"):
+            return None
+        raise UserError(f"{override.key_or_group}=null: a run cannot do without; choose one of its options")
+    return line(override)
 
 
 def checked_value(override: Override, base: DictConfig) -> str:

@@ -30,8 +30,8 @@ class SceneImages(Images):
 class DigitScenes(ImageData):
     """Scenes with one handwritten digit each, to be told from distractors.
 
-    classes: digits that are the classes. train, val, test: number of scenes. scene_seed: what they are generated from;
-    the run's seed does not change them. common: what every data module takes, see ImageData.
+    classes: digits that are the classes. train, val, test: number of scenes. easy: share of the training scenes with one
+    large digit and no distractors. scene_seed: what they are generated from; the run's seed does not change them. common: what every data module takes, see ImageData.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class DigitScenes(ImageData):
         train: int = 500,
         val: int = 200,
         test: int = 500,
+        easy: float = 0.0,
         scene_seed: int = 0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.classes = tuple(classes)
         self.counts = {"train": train, "val": val, "test": test}
+        self.easy = {"train": easy}
         self.scene_seed = scene_seed
 
     def transform(self) -> PlainTransform:
@@ -55,7 +57,9 @@ class DigitScenes(ImageData):
 
     def read(self) -> Table:
         splits: dict[str, Images] = {
-            split: SceneImages(Scenes(self.classes, split, count, self.scene_seed), split)
+            split: SceneImages(
+                Scenes(self.classes, split, count, self.scene_seed, easy=self.easy.get(split, 0.0)), split
+            )
             for split, count in self.counts.items()
         }
         return Table([str(digit) for digit in self.classes], splits)

@@ -1,5 +1,6 @@
 """Reading one image file into RGB, whatever it is."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
 from src.records import UserError
+
+# torchvision announces since 0.29 that its decoders will go; until then they are the fastest that every install has.
+warnings.filterwarnings("ignore", message=".*image decoding and encoding capabilities of TorchVision.*")
 
 # Pillow refuses larger images as decompression bombs only above twice this; photographs of 12,000 x 12,000 are real.
 Image.MAX_IMAGE_PIXELS = 300_000_000

@@ -19,11 +19,14 @@ Bytes = NDArray[np.uint8]
 SPLITS = {"train": (0.0, 0.6), "val": (0.6, 0.75), "test": (0.75, 1.0)}  # shares of a class's images
 INK = 96  # a pixel of an enlarged digit belongs to the object from this grey value on (0 to 240)
 SHARPNESS = 3  # slope of opacity around INK: the mask is where the digit is at least half opaque
-CONTRAST = 80  # luma that lies between an ink and whatever it is painted on, where the background allows it
+CONTRAST = 80  # luma by which ink is brighter than what it is painted on, where the background allows it
+INK_DARKEST, SHAPE_BRIGHTEST = 96, 160  # digits and scrambled digits are bright, the rest is darker
+EASY_STRIDE = 0.6180339887498949  # spreads the easy scenes evenly over a class, whatever their share
 CANDIDATES = 16  # colours and places that are tried for it
 NOISE_CELLS = 5  # the smooth background is this many cells wide
 DRAWN_FOR = 64  # the image size that the lengths below are given for, in pixels
 DIGIT_SIDES = (22, 34)
+EASY_SIDES = (34, 60)
 SHAPE_SIDES = (10, 28)
 STROKE_WIDTHS = (2, 5)
 SMALLEST = 32  # pixels; digits of fewer than 11 pixels are not legible
@@ -83,18 +86,20 @@ def digit_partition(classes: Sequence[int], split: str) -> list[int]:
     return chosen
 
 
-def make_scene(seed: Sequence[int], digit: Bytes, label: int, decoys: Bytes, size: int = 64) -> Scene:
+def make_scene(
+    seed: Sequence[int], digit: Bytes, label: int, decoys: Bytes, size: int = 64, easy: bool = False
+) -> Scene:
     """One digit in front of three to six distractors on smooth noise; a function of its arguments only.
 
     `seed` numbers that name the scene; `digit` (8, 8), 0 to 16; `decoys` (n, 8, 8), the digits that scrambled ones are
-    made of; `size` pixels a side.
+    made of; `size` pixels a side; `easy` scenes have one large digit and no distractors.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     canvas = _background(rng, size)
-    side = _length(rng, DIGIT_SIDES, size)
+    side = _length(rng, EASY_SIDES if easy else DIGIT_SIDES, size)
     place = rng.integers(0, size - side + 1, 2)
-    scrambled = int(rng.integers(1, 3))
-    for _ in range(int(rng.integers(3, 7)) - scrambled):
+    scrambled = 0 if easy else int(rng.integers(1, 3))
+    for _ in range(0 if easy else int(rng.integers(3, 7)) - scrambled):
         _draw_shape(rng, canvas, size)
     for decoy in decoys[rng.integers(0, len(decoys), scrambled)]:
         other = _length(rng, DIGIT_SIDES, size)
@@ -114,10 +119,13 @@ class Scenes:
     """A split of generated scenes with balanced labels; scene i is made when it is asked for.
 
     Labels go round the classes, so every stretch of scenes is balanced. A digit image comes again only after all of its
-    class in this split have been used. Raises `UserError` for an empty set or images too small to read.
+    class in this split have been used. Of all scenes, the share `easy` has one large digit and no distractors: a network
+    that starts from nothing learns from those first. Raises `UserError` for an empty set or images too small to read.
     """
 
-    def __init__(self, classes: Sequence[int], split: str, count: int, seed: int, size: int = 64) -> None:
+    def __init__(
+        self, classes: Sequence[int], split: str, count: int, seed: int, size: int = 64, easy: float = 0.0
+    ) -> None:
         if count < 1:
             raise UserError(f"the number of scenes is {count}; give at least 1")
         if size < SMALLEST:
@@ -125,6 +133,7 @@ class Scenes:
         if seed < 0:
             raise UserError(f"the seed of scenes is {seed}; give 0 or a positive number")
         self.classes, self.split, self.count, self.seed, self.size = tuple(classes), split, count, seed, size
+        self.easy = easy
         images, _ = digits()
         self.decoys = images[digit_partition(self.classes, split)]
         # The name of this set: other classes or another split get other backgrounds, too.
@@ -143,7 +152,8 @@ class Scenes:
         turn, label = divmod(index, len(self.classes))
         order = self.orders[label]
         digit = digits()[0][order[turn % len(order)]]
-        return make_scene((*self.name, index), digit, label, self.decoys, self.size)
+        easy = (turn * EASY_STRIDE) % 1 < self.easy
+        return make_scene((*self.name, index), digit, label, self.decoys, self.size, easy)
 
 
 def _length(rng: np.random.Generator, bounds: tuple[int, int], size: int) -> int:
@@ -151,13 +161,13 @@ def _length(rng: np.random.Generator, bounds: tuple[int, int], size: int) -> int
 
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
-    cells = rng.integers(40, 216, 3) + rng.integers(-40, 41, (NOISE_CELLS, NOISE_CELLS, 3))
+    cells = rng.integers(40, 120, 3) + rng.integers(-40, 41, (NOISE_CELLS, NOISE_CELLS, 3))
     return Image.fromarray(cells.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _draw_shape(rng: np.random.Generator, canvas: Image.Image, size: int) -> None:
     draw = ImageDraw.Draw(canvas)
-    colour = tuple(rng.integers(0, 256, 3).tolist())
+    colour = tuple(rng.integers(0, SHAPE_BRIGHTEST + 1, 3).tolist())
     width, height = _length(rng, SHAPE_SIDES, size), _length(rng, SHAPE_SIDES, size)
     left, top = rng.integers(0, size, 2) - (width // 2, height // 2)
     box = (int(left), int(top), int(left) + width, int(top) + height)
@@ -185,9 +195,9 @@ def _paint(
     grey = np.asarray(Image.fromarray(digit * 15).resize((side, side), Image.Resampling.BICUBIC), dtype=np.int16)
     opacity = np.clip((grey - INK) * SHARPNESS + 128, 0, 255).astype(np.uint8)
     under = np.asarray(canvas.crop(box).resize((4, 4), Image.Resampling.BOX), dtype=np.int64).reshape(-1, 3)
-    colours = rng.integers(0, 256, (CANDIDATES, 3))
-    contrast = np.abs(_luma(colours)[:, None] - _luma(under)).min(axis=1)
-    # The first that is good enough, else the best: always the best would make every digit black or white.
+    colours = rng.integers(INK_DARKEST, 256, (CANDIDATES, 3))
+    contrast = (_luma(colours)[:, None] - _luma(under)).min(axis=1)
+    # The first that is good enough, else the best: always the best would make every digit white.
     colour = colours[np.minimum(contrast, CONTRAST).argmax()]
     canvas.paste(tuple(colour.tolist()), box, Image.fromarray(opacity))
     return grey >= INK

@@ -34,6 +34,7 @@ def quieten() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*`.fit.*ckpt_path.*weights_only.*",
         ".*GPU available but not used.*",
+        ".*AMP with fp16 is not supported on CPU.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -42,7 +42,8 @@ class Tally(Metric):
     def update(self, losses: Tensor, logits: Tensor, batch: Batch) -> None:
         """Add a batch: its losses (B,) and logits (B, C)."""
         counted = batch.weights > 0
-        self.loss_sum += (losses.detach() * batch.weights).sum()
+        # bf16-true would have made the state bf16, in which a thousand ones add up to 256.
+        self.loss_sum = self.loss_sum.float() + (losses.detach().float() * batch.weights).sum()
         self.correct += ((logits.argmax(dim=1) == batch.labels) & counted).sum()
         self.count += counted.sum()
 

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from src.records import UserError, atomic
 
@@ -52,18 +53,20 @@ class Trainer(pl.Trainer):
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
-        super().__init__(
-            **{
-                "enable_progress_bar": False,
-                "enable_checkpointing": True,
-                "enable_model_summary": False,
-                "use_distributed_sampler": False,
-                "num_sanity_val_steps": 0,
-                "plugins": [AtomicCheckpoints()],
-                **options,
-            }
-        )
-        if self.precision.startswith("16") and self.accelerator.__class__.__name__ == "CPUAccelerator":
+        ours = {
+            "enable_progress_bar": False,
+            "enable_checkpointing": True,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+            "plugins": [AtomicCheckpoints()],
+        }
+        try:
+            super().__init__(**{**ours, **options})
+        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        # Lightning would go on with bf16, after a warning.
+        if str(options.get("precision", "")).startswith("16") and self.precision.startswith("bf16"):
             raise UserError("trainer.precision=16-mixed needs a GPU; take bf16-mixed or 32-true on the CPU")
 
 
