@@ -72,12 +72,21 @@ class TransferModule(LightningModule):
         self.results: dict[str, float] = {}
         self.rate = 0.0
         self._frozen: dict[str, str] | None = None
+        self._frozen_at_start: dict[str, str] = {}
         self._gradients_checked = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optim.build(self.method)
 
     # Training
+
+    def on_fit_start(self) -> None:
+        self._frozen_at_start = frozen_hashes(self.method)
+
+    def on_fit_end(self) -> None:
+        """No optimiser, no precision plugin and no user's callback may have touched a frozen parameter."""
+        if frozen_hashes(self.method) != self._frozen_at_start:
+            raise RuntimeError("training changed a frozen parameter")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate: a function of the place in training, so that resuming needs no schedule's state."""
@@ -100,7 +109,9 @@ class TransferModule(LightningModule):
 
     def losses(self, batch: Batch, noise: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Cross entropy (B,) in float32, and logits (B, C)."""
-        logits = self.method(batch.images, noise).logits.float()
+        dtype = self.method.head.weight.dtype  # trainer.precision=bf16-true and 64-true convert the weights
+        noise = {name: factors.to(dtype) for name, factors in (noise or {}).items()}
+        logits = self.method(batch.images.to(dtype), noise).logits.float()
         return F.cross_entropy(logits, batch.labels, reduction="none"), logits
 
     def on_after_backward(self) -> None:

@@ -88,7 +88,7 @@ def forget_stale_ranks() -> None:
 
 def is_child() -> bool:
     """Whether Lightning started this process beside the one that the user started."""
-    return os.environ.get(PARENT) == str(os.getppid())
+    return os.environ.get(PARENT) == str(os.getppid()) and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def rank() -> int:

@@ -175,8 +175,25 @@ def test_accumulation_is_the_same_batch(tmp_path: Path, parts: int) -> None:
 def test_16_bit_on_the_cpu_is_refused_and_bf16_is_not(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs a GPU"):
         run(tiny(tmp_path, "trainer.precision=16-mixed"))
-    record = run(tiny(tmp_path, "trainer.precision=bf16-mixed", "trainer.max_epochs=1"))
-    assert (record.status, record.precision) == ("finished", "bf16-mixed")
+    for precision in ("bf16-mixed", "bf16-true", "64-true"):
+        config = tiny(tmp_path, f"trainer.precision={precision}", "trainer.max_epochs=1", method="toast_lite")
+        record = run(config)
+        assert (record.status, record.precision) == ("finished", precision)
+        assert evaluate(folder_of(config, record), [])["accuracy"] == record.metrics["test/accuracy"]
+
+
+class Meddler(Callback):
+    """Changes a frozen weight behind the optimiser's back."""
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        with torch.no_grad():
+            module.method.backbone.cls_token.add_(1)
+
+
+def test_a_changed_frozen_parameter_is_noticed(tmp_path: Path) -> None:
+    meddler = {"callbacks": {"meddler": {"_target_": "tests.training.test_run.Meddler"}}}
+    with pytest.raises(RuntimeError, match="changed a frozen parameter"):
+        run(tiny(tmp_path, "trainer.max_epochs=1") | meddler)
 
 
 def test_out_of_memory_names_the_argument_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
