@@ -19,11 +19,9 @@ def build(node: Mapping[str, Any], place: str, **given: Any) -> Any:
     wanted = {name: value for name, value in given.items() if name in parameters or "**" in parameters}
     settings = {key: value for key, value in node.items() if key not in LABELS - {"_target_"} - set(parameters)}
     try:
-        return instantiate(settings, **wanted, _convert_="all")
+        # What the program passes on is not config: Hydra would turn a record into a dictionary.
+        return instantiate(settings, _partial_=True, _convert_="all")(**wanted)
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, ValueError):
-            raise UserError(f"{place}: {cause}") from error
-        raise cause or error from None
+        raise UserError(f"{place}: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from error

@@ -33,10 +33,18 @@ class History(Checkpoint):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, float]] = []
+        self.parts: list[dict[str, Any]] = []
+        """On what the epochs were computed, in order; a run may go on elsewhere."""
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        part = {"device": device_name(trainer), "processes": trainer.world_size, "epochs": 0}
+        if not self.parts or self.parts[-1] | {"epochs": 0} != part:
+            self.parts.append(part)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         figures = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": module.rate} | module.results
         self.rows.append({name: figures[name] for name in COLUMNS if name in figures})
+        self.parts[-1]["epochs"] += 1
         self.write(trainer)
         trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
 
@@ -58,10 +66,17 @@ class History(Checkpoint):
         return row["val/accuracy"], int(row["epoch"])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "parts": self.parts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+        self.parts = state_dict["parts"]
+
+
+def device_name(trainer: Any) -> str:
+    """The name of what a trainer computes on."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 class Stopwatch(Callback):

@@ -23,7 +23,7 @@ def wandb(
     """
     place = folder / "wandb"
     place.mkdir(parents=True, exist_ok=True)
-    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
         os.environ[name] = str(place)
     dataset = record.task or record.dataset
     try:
@@ -34,7 +34,7 @@ def wandb(
             project=project,
             entity=entity,
             offline=offline or os.environ.get("WANDB_MODE") == "offline",
-            save_dir=place,
+            save_dir=folder,
             group=f"{record.method}-{dataset}",
             tags=[record.method, dataset, f"seed {record.seed}", record.stage, *record.marks],
             log_model=False,

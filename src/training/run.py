@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 
 from src.config.build import build
 from src.records import Claim, Record, UserError, environment, read_record, write_text
-from src.training.callbacks import History, ProgressBar, Stopwatch
+from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
 from src.training.console import log, quieten, speaking
 from src.training.loggers import finish, log_record
 from src.training.module import Diverged, TransferModule
@@ -164,10 +164,8 @@ def end_record(record: Record, history: History, stopwatch: Stopwatch, trainer: 
     """Enter what a run cost and what it ran on."""
     record.cost = stopwatch.cost() | {"training_flops_per_image": flops_per_image(parts)}
     if trainer is not None:
-        device = trainer.strategy.root_device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        record.environment = environment(name)
-        record.devices = [{"device": name, "processes": trainer.world_size, "epochs": len(history.rows)}]
+        record.environment = environment(device_name(trainer))
+        record.devices = history.parts
         record.threads = torch.get_num_threads()
 
 

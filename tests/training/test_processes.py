@@ -72,15 +72,21 @@ def test_a_run_that_is_killed_and_stopped_ends_as_one_that_was_not(tmp_path: Pat
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """33 images in batches of 16: the last batch has one image, and the second device a stand-in."""
+    """33 images in batches of 16: the last batch has one image, and the second device a stand-in.
+
+    The first epoch ran on one process, which then crashed: a run may go on elsewhere.
+    """
     options = ["method.drop_path=0.3", "data.test=21"]
     alone = run(compose_config(arguments(tmp_path / "one", *options)))
+    crash = {"callbacks": {"stop": {"_target_": "tests.training.test_run.StopAfter", "step": 4}}}
+    with pytest.raises(RuntimeError, match="crashed"):
+        run(compose_config(arguments(tmp_path / "two", *options)) | crash)
     process = start(tmp_path / "two", *options, "trainer.strategy=ddp", "trainer.devices=2")
     said = process.communicate(timeout=180)[0]
     assert process.returncode == 0, said
     record = read_record(tmp_path / "two" / alone.name)
     assert record is not None
-    assert record.devices[0]["processes"] == 2
+    assert [(part["processes"], part["epochs"]) for part in record.devices] == [(1, 1), (2, 2)]
     tables = [
         list(csv.DictReader((tmp_path / runs / alone.name / "metrics.csv").read_text().splitlines()))
         for runs in ("one", "two")
