@@ -40,4 +40,3 @@ def make_cub(root: Path, images: int) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed).save(path, quality=95)
     return root
-

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +131,28 @@ def spell(expected: Any) -> str:
     return words.get(expected, str(getattr(expected, "__name__", expected)))
 
 
-def check_trusted(config: Any, typed: set[str], place: str = "") -> None:
-    """Raise UserError for a `_target_` that is not a class or function of this project and was not typed by the user.
+def check_trusted(config: Any, typed: set[str]) -> None:
+    """Raise UserError for every `_target_` that is not of this project and was not typed by the user.
 
     For configs that come from a file: a run folder is data from a stranger, and importing a class runs its module.
     typed: dotted keys that the command line gave.
     """
-    if not isinstance(config, Mapping):
-        return
-    target = config.get("_target_")
-    if target is not None and f"{place}._target_" not in typed and not is_ours(str(target)):
+    strange = [(key, target) for key, target in targets(config) if key not in typed and not is_ours(target)]
+    if strange:
+        repeat = " ".join(f"{key}={target}" for key, target in strange)
         raise UserError(
-            f"the config names {target} for {place}, which is not part of this project and would run when imported; "
-            f"if you trust it, repeat {place}._target_={target} on the command line"
+            f"the config names {', '.join(target for _, target in strange)}, which is not part of this project and "
+            f"would run when imported; if you trust it, repeat {repeat}"
         )
-    for key, value in config.items():
-        check_trusted(value, typed, f"{place}.{key}" if place else str(key))
+
+
+def targets(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every `_target_` of a config: (its dotted key, what it names)."""
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield f"{place}_target_", str(config["_target_"])
+        for key, value in config.items():
+            yield from targets(value, f"{place}{key}.")
 
 
 def is_ours(target: str) -> bool:

@@ -97,7 +97,7 @@ def compose_config(arguments: Sequence[str]) -> dict[str, Any]:
             check_option(override)
         chosen = [text for o in groups if (text := choice(o)) is not None]
         base = hydra_compose(chosen)
-        lines = chosen + [checked_value(o, base) for o in values]
+        lines = chosen + [checked_value(o, base, typed_targets(values)) for o in values]
         config = resolve(hydra_compose(lines))
     resolved = put_back(config, paths)
     assert isinstance(resolved, dict)
@@ -171,27 +171,34 @@ def choice(override: Override) -> str | None:
     return line(override)
 
 
-def checked_value(override: Override, base: DictConfig) -> str:
-    """The argument as Hydra wants it; a key that only its target's signature knows is added."""
+def checked_value(override: Override, base: DictConfig, typed: Mapping[str, str]) -> str:
+    """The argument as Hydra wants it; a key that only its target's signature knows is added.
+
+    typed: every `_target_` on the command line, which may take other keys than the config's own.
+    """
     text, key = line(override), override.key_or_group
     if override.is_add() or override.is_force_add() or override.is_delete():
         return text
-    missing = object()
-    try:
-        if OmegaConf.select(base, key, default=missing, throw_on_resolution_failure=False) is not missing:
-            return text
-    except OmegaConfBaseException:
-        return text
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(base, parent, throw_on_resolution_failure=False) if parent else base
-    if isinstance(node, DictConfig) and "_target_" in node:
-        target = str(node["_target_"])
-        known = accepted(target)
-        if name in known or "**" in known:
-            return f"++{text}"
-        near = nearest(name, sorted(known | set(map(str, node))))
-        raise UserError(f"{key} is not a key of {target}; near it are {', '.join(f'{parent}.{n}' for n in near)}")
-    raise UserError(f"there is no key {key}; near it are {', '.join(nearest(key, sorted(keys(base))))}")
+    if isinstance(node, DictConfig) and name in map(str, node):
+        return text
+    target = typed.get(parent) or (
+        str(node["_target_"]) if isinstance(node, DictConfig) and "_target_" in node else None
+    )
+    if target is None:
+        raise UserError(f"there is no key {key}; near it are {', '.join(nearest(key, sorted(keys(base))))}")
+    known = accepted(target)
+    if name in known or "**" in known:
+        return f"++{text}"
+    near = nearest(name, sorted(known | set(map(str, node or ()))))
+    raise UserError(f"{key} is not a key of {target}; near it are {', '.join(f'{parent}.{n}' for n in near)}")
+
+
+def typed_targets(values: Sequence[Override]) -> dict[str, str]:
+    """The `_target_`s that the arguments give, by the key of the node they are for."""
+    ends = "._target_"
+    return {o.key_or_group.removesuffix(ends): str(o.value()) for o in values if o.key_or_group.endswith(ends)}
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -254,13 +261,14 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> dict[str, Any]:
     arguments, paths = split_paths(arguments)
     with hydra_ready():
         base = OmegaConf.create(config)
-        for override in parse(arguments):
+        values = parse(arguments)
+        for override in values:
             if isinstance(base.get(override.key_or_group), DictConfig):
                 raise UserError(
                     f"{line(override)} chooses an option, but {path} has its choices written out; "
                     "start anew with experiment=..."
                 )
-            checked_value(override, base)
+            checked_value(override, base, typed_targets(values))
             OmegaConf.update(base, override.key_or_group, override.value(), force_add=True)
     resolved = put_back(OmegaConf.to_container(base), paths)
     assert isinstance(resolved, dict)

@@ -30,8 +30,9 @@ class SceneImages(Images):
 class DigitScenes(ImageData):
     """Scenes with one handwritten digit each, to be told from distractors.
 
-    classes: digits that are the classes. train, val, test: number of scenes. easy: share of the training scenes with one
-    large digit and no distractors. scene_seed: what they are generated from; the run's seed does not change them. common: what every data module takes, see ImageData.
+    classes: digits that are the classes. train, val, test: number of scenes. easy: share of the training scenes that
+    have one large digit and no distractors. scene_seed: what they are generated from; the run's seed does not change
+    them. common: what every data module takes, see ImageData.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class ImageData(LightningDataModule):
     batch_size: examples of one optimiser step, over all devices and accumulation. image_size: side of the network's
     input. normalisation: `imagenet` (the authors', whatever the backbone) or `backbone` (what its weights were trained
     with, given as backbone_mean and backbone_std). workers: loader processes a device; None leaves a core to training
-    and takes at most eight.
+    and takes at most eight. same_epoch: let every epoch repeat the first one's order and augmentation (debug=overfit).
     """
 
     upright = False
@@ -113,6 +113,7 @@ class ImageData(LightningDataModule):
         backbone_mean: tuple[float, ...] = IMAGENET_MEAN,
         backbone_std: tuple[float, ...] = IMAGENET_STD,
         workers: int | None = None,
+        same_epoch: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -128,6 +129,7 @@ class ImageData(LightningDataModule):
         self.batch_size = batch_size
         self.image_size = image_size
         self.workers = workers
+        self.same_epoch = same_epoch
         self.seed = seed
         self._table: Table | None = None
 
@@ -176,7 +178,15 @@ class ImageData(LightningDataModule):
             )
         images = self.table.splits[split]
         seed = self.seed if shuffle else None
-        order = BatchOrder(len(images.labels), self.batch_size, seed=seed, rank=rank, world=world, parts=parts)
+        order = BatchOrder(
+            len(images.labels),
+            self.batch_size,
+            seed=seed,
+            rank=rank,
+            world=world,
+            parts=parts,
+            same_epoch=self.same_epoch,
+        )
         workers = default_workers(world) if self.workers is None else self.workers
         return DataLoader(
             Examples(images, self.transform(), seed),

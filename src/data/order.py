@@ -30,15 +30,24 @@ class BatchOrder:
     """
 
     def __init__(
-        self, count: int, batch_size: int, *, seed: int | None, rank: int = 0, world: int = 1, parts: int = 1
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int | None,
+        rank: int = 0,
+        world: int = 1,
+        parts: int = 1,
+        same_epoch: bool = False,
     ) -> None:
-        """seed: what shuffles each epoch, or None for the natural order."""
+        """seed: what shuffles each epoch, or None for the natural order. same_epoch: let every epoch be the first."""
         self.count = count
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world = world
         self.parts = parts
+        self.same_epoch = same_epoch
         self.epoch = 0
 
     @property
@@ -48,7 +57,7 @@ class BatchOrder:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration is of; Lightning calls it, also after a resume."""
-        self.epoch = epoch
+        self.epoch = 0 if self.same_epoch else epoch
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size) * self.parts

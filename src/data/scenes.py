@@ -119,8 +119,8 @@ class Scenes:
     """A split of generated scenes with balanced labels; scene i is made when it is asked for.
 
     Labels go round the classes, so every stretch of scenes is balanced. A digit image comes again only after all of its
-    class in this split have been used. Of all scenes, the share `easy` has one large digit and no distractors: a network
-    that starts from nothing learns from those first. Raises `UserError` for an empty set or images too small to read.
+    class in this split have been used. Of all scenes, the share `easy` has one large digit and no distractors: a
+    network that starts from nothing learns from those first. Raises `UserError` for an empty set or images too small to read.
     """
 
     def __init__(

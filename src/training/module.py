@@ -48,9 +48,10 @@ class Tally(Metric):
         self.count += counted.sum()
 
     def compute(self) -> dict[str, float]:
-        """Mean loss and top-1 accuracy, a fraction."""
-        count = max(int(self.count), 1)
-        return {"loss": float(self.loss_sum) / count, "accuracy": int(self.correct) / count}
+        """Mean loss and top-1 accuracy, a fraction, and the number of images that they are of."""
+        count = int(self.count)
+        mean = max(count, 1)
+        return {"loss": float(self.loss_sum) / mean, "accuracy": int(self.correct) / mean, "images": count}
 
 
 class TransferModule(LightningModule):
@@ -158,7 +159,7 @@ class TransferModule(LightningModule):
         found = self.tally(split).compute()
         self.tally(split).reset()
         self.results |= {f"{split}/{name}": value for name, value in found.items()}
-        logged = {f"{split}/{name}": value for name, value in found.items()}
+        logged = {f"{split}/{name}": found[name] for name in ("loss", "accuracy")}
         self.log_dict(logged | ({"lr": self.rate} if split == "train" else {}), rank_zero_only=True)
 
     # Checkpoints

@@ -146,7 +146,7 @@ def fit_and_test(
         raise UserError("no optimiser step was taken; check trainer.limit_train_batches and the training split")
     if record.stage != "tune" and parts.data.table.splits["test"].labels:
         trainer.test(module, datamodule=parts.data, verbose=False)
-        log.info(f"test accuracy {module.results['test/accuracy']:.2%} of {record.split['test']} images")
+        log.info(f"test accuracy {module.results['test/accuracy']:.2%} of {module.results['test/images']} images")
     last = history.rows[-1]
     best, epoch = history.best()
     record.metrics = {

@@ -62,7 +62,12 @@ def test_the_exif_orientation_is_obeyed_only_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"", "is empty"), (b"not an image at all", "cannot be decoded"), (None, "is missing"), ("cut", "cannot be decoded")],
+    [
+        (b"", "is empty"),
+        (b"not an image at all", "cannot be decoded"),
+        (None, "is missing"),
+        ("cut", "cannot be decoded"),
+    ],
 )
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_bad_file_is_named(tmp_path: Path, content: bytes | str | None, sentence: str, suffix: str) -> None:

@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 
 from src.data.order import BatchOrder, Pick, random_of
 
-SIZES = {"count": st.integers(1, 70), "batch_size": st.integers(1, 40), "world": st.integers(1, 4), "parts": st.integers(1, 3)}
+SIZES = {
+    "count": st.integers(1, 70),
+    "batch_size": st.integers(1, 40),
+    "world": st.integers(1, 4),
+    "parts": st.integers(1, 3),
+}
 
 
 @given(**SIZES, epoch=st.integers(0, 3), seed=st.none() | st.integers(0, 5))
@@ -41,5 +46,11 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 
 def test_generators_of_different_purposes_are_independent() -> None:
-    drawn = {random_of(s, p, e, x).integers(1 << 60) for s in (0, 1) for p in ("order", "augment") for e in (0, 1) for x in (0, 1)}
+    drawn = {
+        random_of(s, p, e, x).integers(1 << 60)
+        for s in (0, 1)
+        for p in ("order", "augment")
+        for e in (0, 1)
+        for x in (0, 1)
+    }
     assert len(drawn) == 16

@@ -73,7 +73,9 @@ def test_what_decays() -> None:
     assert undecayed(toast, AdamW(0.1, 0.5)) == {"head.bias", "task_embedding"}
 
 
-@pytest.mark.parametrize("wrong", [{"lr": -0.1}, {"weight_decay": -1}, {"momentum": -1}, {"warmup_epochs": -1}, {"lr": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"lr": -0.1}, {"weight_decay": -1}, {"momentum": -1}, {"warmup_epochs": -1}, {"lr": float("nan")}]
+)
 def test_a_negative_number_is_a_sentence(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"optim.{next(iter(wrong))} is .*not negative"):
         Sgd(**({"lr": 0.1, "weight_decay": 0.1} | wrong))  # type: ignore[arg-type]
@@ -83,9 +85,11 @@ def test_the_tally_counts_what_counts_in_any_precision() -> None:
     tally = Tally().to(torch.bfloat16)
     logits = torch.eye(3)[torch.tensor([0, 1, 2, 0])]
     for _ in range(500):
-        batch = Batch(torch.zeros(4, 3, 1, 1), torch.tensor([0, 1, 1, 1]), torch.arange(4), torch.tensor([1.0, 1, 1, 0]), 3)
+        batch = Batch(
+            torch.zeros(4, 3, 1, 1), torch.tensor([0, 1, 1, 1]), torch.arange(4), torch.tensor([1.0, 1, 1, 0]), 3
+        )
         tally.update(torch.tensor([1.0, 1, 1, 1e9]), logits, batch)
-    assert tally.compute() == {"loss": 1.0, "accuracy": 1000 / 1500}
+    assert tally.compute() == {"loss": 1.0, "accuracy": 1000 / 1500, "images": 1500}
 
 
 def test_heads_start_alike_whatever_the_method() -> None:

@@ -66,8 +66,12 @@ def test_a_run_that_is_killed_and_stopped_ends_as_one_that_was_not(tmp_path: Pat
     record = read_record(runs / whole.name)
     assert record is not None
     assert record.metrics == whole.metrics
-    assert (runs / whole.name / "metrics.csv").read_text() == (tmp_path / "whole" / whole.name / "metrics.csv").read_text()
-    states = [read_checkpoint(r / whole.name / "checkpoints" / "last.ckpt")["state_dict"] for r in (runs, tmp_path / "whole")]
+    assert (runs / whole.name / "metrics.csv").read_text() == (
+        tmp_path / "whole" / whole.name / "metrics.csv"
+    ).read_text()
+    states = [
+        read_checkpoint(r / whole.name / "checkpoints" / "last.ckpt")["state_dict"] for r in (runs, tmp_path / "whole")
+    ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
 
 

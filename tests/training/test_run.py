@@ -328,7 +328,10 @@ def test_records_say_what_was_there(tmp_path: Path) -> None:
     values = json.loads((folder_of(config, record) / "result.json").read_text())
     assert values["backbone"]["source"] == "random"
     assert values["environment"]["torch"] == torch.__version__.split("+")[0]
-    assert run_module.plain(UserError("Caught X\nOriginal Traceback\nsrc.records.errors.UserError: the image\n")) == "the image"
+    assert (
+        run_module.plain(UserError("Caught X\nOriginal Traceback\nsrc.records.errors.UserError: the image\n"))
+        == "the image"
+    )
 
 
 def test_a_trainer_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
