@@ -120,7 +120,8 @@ class Scenes:
 
     Labels go round the classes, so every stretch of scenes is balanced. A digit image comes again only after all of its
     class in this split have been used. Of all scenes, the share `easy` has one large digit and no distractors: a
-    network that starts from nothing learns from those first. Raises `UserError` for an empty set or images too small to read.
+    network that starts from nothing learns from those first. Raises `UserError` for an empty set or images too
+    small to read.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ class ProgressBar(Checkpoint):
         if self.bar is None:
             return
         speed, waited = self.stopwatch.speed()
-        text = f"{speed * trainer.world_size:.0f} images/s, {waited:.0%} waiting for data"
+        text = f"{speed * trainer.world_size:.3g} images/s, {waited:.0%} waiting for data"
         if self.task is None:
             self.task = self.bar.add_task("", total=trainer.num_training_batches, speed=text)
         name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
@@ -176,7 +176,7 @@ class ProgressBar(Checkpoint):
             figures.append(f"val {module.results['val/accuracy']:.1%}")
         figures += [
             f"lr {module.rate:.2g}",
-            f"{speed * trainer.world_size:.0f} images/s",
+            f"{speed * trainer.world_size:.3g} images/s",
             f"{waited:.0%} waiting for data",
         ]
         log.info("  ".join(figures))

@@ -63,7 +63,8 @@ def test_what_changes_a_result_changes_the_name() -> None:
 def a_record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
         "name": "r", "status": "finished", "experiment": None, "stage": "single", "method": "toast",
-        "preset": "official", "options": {}, "dataset": "cub", "task": None, "split": {}, "official": True, "fingerprint": "", "backbone": {},
+        "preset": "official", "options": {}, "dataset": "cub", "task": None, "split": {}, "official": True,
+        "fingerprint": "", "backbone": {},
         "init": {}, "preprocessing": {}, "seed": 0, "config_hash": "", "optim": {}, "epochs": 1, "batch_size": 1,
         "precision": "32-true", "devices": [], "threads": 1, "marks": [],
     }  # fmt: skip

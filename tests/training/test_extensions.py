@@ -135,8 +135,8 @@ def test_lite_on_vit_b_saves_a_twentieth_of_the_whole(tmp_path: Path) -> None:
     config = compose_config(
         [
             "experiment=demo/toast_lite", "backbone=random_small", "backbone.name=vit_base_patch16_224",
-            "backbone.image_size=32", "~backbone.architecture", "data.train=8", "data.val=2", "data.test=2", "data.batch_size=8", "trainer=cpu",
-            "trainer.max_epochs=1", f"paths.runs={tmp_path}",
+            "backbone.image_size=32", "~backbone.architecture", "data.train=8", "data.val=2", "data.test=2",
+            "data.batch_size=8", "trainer=cpu", "trainer.max_epochs=1", f"paths.runs={tmp_path}",
         ]
     )  # fmt: skip
     record = run(config)
