@@ -1,4 +1,4 @@
-"""python -m src.train: one run, from its config to its record."""
+"""python -m src.train: one run from its config to its record, or with -m one for every combination of values."""
 
 import sys
 from collections.abc import Sequence
@@ -6,27 +6,55 @@ from collections.abc import Sequence
 from src.config.manual import manual
 from src.records import UserError, complain
 
+MULTIRUN = {"-m", "--multirun"}
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Start, go on with, or return a run; the exit code says how it ended."""
+    """Start, go on with, or return runs; the exit code says how they ended."""
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(manual())
         return 0
+    rest = [argument for argument in arguments if argument not in MULTIRUN]
     try:
-        from src.config.arguments import read_arguments
-
-        config = read_arguments(arguments)
-        from src.training.run import run
-        from src.training.signals import Stopped
+        return one(arguments) if len(rest) == len(arguments) else many(rest)
     except UserError as error:
         return complain(error)
+
+
+def one(arguments: Sequence[str]) -> int:
+    """One run."""
+    from src.config.arguments import read_arguments
+
+    config = read_arguments(arguments)
+    from src.training.run import run
+    from src.training.signals import Stopped
+
     try:
         record = run(config)
-    except UserError as error:
-        return complain(error)
     except Stopped as error:
         return error.code
     return 3 if record.status == "diverged" else 0
+
+
+def many(arguments: Sequence[str]) -> int:
+    """One run for every combination of the values listed, then a table; 1 if any failed."""
+    from src.sweep.plan import plan
+
+    jobs = plan(arguments)
+    from src.report.summary import summary
+    from src.sweep.inline import run_all
+    from src.training.console import console
+    from src.training.signals import Stopped
+
+    try:
+        records, failed = run_all(jobs)
+    except Stopped as error:
+        return error.code
+    if records:
+        console.print(summary(records))
+    for job, reason in failed:
+        console.print(f"failed: {' '.join(job.arguments)}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

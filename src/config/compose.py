@@ -118,11 +118,22 @@ def parse(arguments: Sequence[str]) -> list[Override]:
                 f"with commas, brackets or spaces as key='\"...\"'"
             ) from None
         if override.is_sweep_override():
-            raise UserError(
-                f"the argument {argument!r} asks for several runs; one command starts one run, give one value"
-            )
+            raise UserError(f"the argument {argument!r} asks for several runs; start them with -m, or give one value")
         parsed.append(override)
     return parsed
+
+
+def parse_sweep(argument: str) -> list[str]:
+    """The arguments, one value each, that one argument with a list of values (`seed=42,44`, `range(...)`) stands for."""
+    if is_path(*argument.partition("=")[::2]):
+        return [argument]
+    try:
+        override = OverridesParser.create().parse_override(argument)
+        if not override.is_sweep_override():
+            return [argument]
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    except HydraException as error:
+        raise UserError(f"the argument {argument!r} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def line(override: Override) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -45,6 +45,19 @@ class Images:
         raise NotImplementedError
 
 
+class Joined(Images):
+    """The images of several splits, one after the other; of none, an empty split."""
+
+    def __init__(self, *parts: Images) -> None:
+        self.names = [name for part in parts for name in part.names]
+        self.labels = [label for part in parts for label in part.labels]
+        self.places = [(part, example) for part in parts for example in range(len(part.labels))]
+
+    def pixels(self, example: int) -> Tensor:
+        part, place = self.places[example]
+        return part.pixels(place)
+
+
 @dataclass(frozen=True)
 class Table:
     """A data set as read: its classes, its splits, and what a record has to say of it."""
@@ -53,13 +66,16 @@ class Table:
     splits: dict[str, Images]
     official: bool = True
     marks: list[str] = field(default_factory=list)
+    content: str = ""
+    """What tells apart images of the same names and labels, where that can happen: a user's own."""
 
     def fingerprint(self) -> str:
-        """sha256 over the classes and every split's names and labels."""
-        digest = hashlib.sha256("\n".join(self.classes).encode())
+        """sha256 over the classes, every split's names and labels, and the content."""
+        digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
         for split, images in sorted(self.splits.items()):
             for name, label in zip(images.names, images.labels, strict=True):
                 digest.update(f"{split}\t{name}\t{label}\n".encode(errors="surrogateescape"))
+        digest.update(self.content.encode())
         return digest.hexdigest()
 
 
@@ -98,8 +114,9 @@ class ImageData(LightningDataModule):
 
     batch_size: examples of one optimiser step, over all devices and accumulation. image_size: side of the network's
     input. normalisation: `imagenet` (the authors', whatever the backbone) or `backbone` (what its weights were trained
-    with, given as backbone_mean and backbone_std). workers: loader processes a device; None leaves a core to training
-    and takes at most eight. same_epoch: let every epoch repeat the first one's order and augmentation (debug=overfit).
+    with, given as backbone_mean and backbone_std). train_on: `train`, or `trainval` for train and val together, without
+    validation. workers: loader processes a device; None leaves a core to training and takes at most eight. same_epoch:
+    let every epoch repeat the first one's order and augmentation (debug=overfit).
     """
 
     upright = False
@@ -112,6 +129,7 @@ class ImageData(LightningDataModule):
         normalisation: str = "imagenet",
         backbone_mean: tuple[float, ...] = IMAGENET_MEAN,
         backbone_std: tuple[float, ...] = IMAGENET_STD,
+        train_on: str = "train",
         workers: int | None = None,
         same_epoch: bool = False,
         seed: int = 0,
@@ -119,6 +137,8 @@ class ImageData(LightningDataModule):
         super().__init__()
         if normalisation not in ("imagenet", "backbone"):
             raise UserError(f"data.normalisation is {normalisation!r}; it is imagenet or backbone")
+        if train_on not in ("train", "trainval"):
+            raise UserError(f"data.train_on is {train_on!r}; it is train or trainval")
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; give at least 1")
         if workers is not None and workers < 0:
@@ -128,6 +148,7 @@ class ImageData(LightningDataModule):
         self.std = tuple(backbone_std) if own else IMAGENET_STD
         self.batch_size = batch_size
         self.image_size = image_size
+        self.train_on = train_on
         self.workers = workers
         self.same_epoch = same_epoch
         self.seed = seed
@@ -143,15 +164,24 @@ class ImageData(LightningDataModule):
 
     @property
     def table(self) -> Table:
-        """The data set, read once and checked."""
+        """The data set, read once and checked, with the training split that `train_on` asks for."""
         if self._table is None:
-            self._table = check_table(self.read())
+            table = check_table(self.read())
+            if self.train_on == "trainval":
+                both = Joined(table.splits["train"], table.splits["val"])
+                table = replace(table, splits={**table.splits, "train": both, "val": Joined()})
+            self._table = table
         return self._table
 
     def preprocessing(self) -> dict[str, object]:
         """What the record says of how pixels are made."""
-        decoder = "as stored" if not self.upright else "upright by EXIF"
-        return {**self.transform().describe(), "mean": list(self.mean), "std": list(self.std), "orientation": decoder}
+        return {
+            **self.transform().describe(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "orientation": "upright by EXIF" if self.upright else "as stored",
+            "train_on": self.train_on,
+        }
 
     def eval_transform(self) -> EvalTransform:
         """From a picture to the network's input, for a saved model."""
@@ -160,8 +190,9 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
         return self.loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
-        return self.loader("val")
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]] | list[None]:
+        # Lightning warns of an empty loader, and skips validation where there is none.
+        return self.loader("val") if self.table.splits["val"].labels else []
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
         return self.loader("test")
