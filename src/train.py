@@ -19,6 +19,8 @@ def main(arguments: Sequence[str]) -> int:
         return one(arguments) if len(rest) == len(arguments) else many(rest)
     except UserError as error:
         return complain(error)
+    except KeyboardInterrupt:  # while still importing; a run turns signals into Stopped
+        return 130
 
 
 def one(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.fgvc import ARCHIVES, validation_names
+from src.data.lists import held_out
 
 CLASSES = 200
 TRAIN, TEST = 5994, 5794
@@ -19,10 +19,10 @@ def picture(seed: int, height: int = 70, width: int = 90) -> Image.Image:
 
 def make_cub(root: Path, images: int) -> Path:
     """Write the full lists of CUB, under invented names but for the validation images, and the first images of each."""
-    held_out = sorted(name.removeprefix("images/") for name in validation_names("cub", ARCHIVES["cub"]))
-    folders = sorted({name.split("/")[0] for name in held_out})
+    chosen = sorted(name.removeprefix("images/") for name in held_out("cub", "images"))
+    folders = sorted({name.split("/")[0] for name in chosen})
     assert len(folders) == CLASSES
-    train = held_out + [f"{folders[i % CLASSES]}/train_{i:04d}.jpg" for i in range(TRAIN - len(held_out))]
+    train = chosen + [f"{folders[i % CLASSES]}/train_{i:04d}.jpg" for i in range(TRAIN - len(chosen))]
     test = [f"{folders[i % CLASSES]}/test_{i:04d}.jpg" for i in range(TEST)]
     listed = [(name, 1) for name in train] + [(name, 0) for name in test]
     lines = {
@@ -34,8 +34,8 @@ def make_cub(root: Path, images: int) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for name, text in lines.items():
         (root / name).write_text("\n".join(text) + "\n")
-    own = train[len(held_out) :]
-    for seed, name in enumerate(held_out[:images] + own[:images] + test[:images]):
+    own = train[len(chosen) :]
+    for seed, name in enumerate(chosen[:images] + own[:images] + test[:images]):
         path = root / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed).save(path, quality=95)

@@ -56,6 +56,9 @@ def check_targets(config: Any, given: Mapping[str, set[str]], place: str = "") -
             check_node(config, place, given.get(place, set()))
         for key, value in config.items():
             check_targets(value, given, f"{place}.{key}" if place else str(key))
+    elif isinstance(config, list):
+        for number, value in enumerate(config):
+            check_targets(value, given, f"{place}.{number}")
 
 
 def check_node(node: Mapping[str, Any], place: str, given: set[str]) -> None:
@@ -147,21 +150,47 @@ def check_trusted(config: Any, typed: set[str]) -> None:
 
 
 def targets(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every `_target_` of a config: (its dotted key, what it names)."""
+    """Every `_target_` of a config, those in lists too: (its dotted key, what it names)."""
     if isinstance(config, Mapping):
         if "_target_" in config:
             yield f"{place}_target_", str(config["_target_"])
         for key, value in config.items():
             yield from targets(value, f"{place}{key}.")
+    elif isinstance(config, list):
+        for number, value in enumerate(config):
+            yield from targets(value, f"{place}{number}.")
+
+
+FUNCTIONS = {"src.backbones.load", "src.training.loggers.tensorboard", "src.training.loggers.wandb"}
+ROOMS = ("src.methods", "src.data", "src.training.optim", "src.training.trainer")
 
 
 def is_ours(target: str) -> bool:
-    """Whether a dotted name is a class or function defined in this project, not merely reachable through it."""
+    """Whether a dotted name is what a config of ours would name: a class defined in the rooms that configs build from,
+    not merely reachable through them, or one of the few functions that make a part of a run."""
+    if target in FUNCTIONS:
+        return True
     module, _, name = target.rpartition(".")
-    if module.split(".")[0] != "src":
+    if not module.startswith(ROOMS):
         return False
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return False
-    return str(getattr(found, "__module__", "")).split(".")[0] == "src"
+    return inspect.isclass(found) and found.__module__.startswith(ROOMS)
+
+
+def without_defaults(config: Any) -> Any:
+    """The config without what its targets take anyway, so that a default written out means the same as one left out."""
+    if isinstance(config, list):
+        return [without_defaults(value) for value in config]
+    if not isinstance(config, Mapping):
+        return config
+    kept = {key: without_defaults(value) for key, value in config.items()}
+    if "_target_" in config:
+        for key, parameter in signature(find_target(str(config["_target_"]))).items():
+            default = parameter.default
+            same = list(default) if isinstance(default, tuple) else default
+            if key in kept and type(kept[key]) is type(same) and kept[key] == same:
+                del kept[key]
+    return kept

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.check import accepted
+from src.config.check import accepted, check_trusted
 from src.config.rows import look_up
 from src.records import UserError
 
@@ -124,7 +124,7 @@ def parse(arguments: Sequence[str]) -> list[Override]:
 
 
 def parse_sweep(argument: str) -> list[str]:
-    """The arguments, one value each, that one argument with a list of values (`seed=42,44`, `range(...)`) stands for."""
+    """The arguments, one value each, that an argument with a list (`seed=42,44`, `range(...)`) stands for."""
     if is_path(*argument.partition("=")[::2]):
         return [argument]
     try:
@@ -239,12 +239,21 @@ def hydra_compose(lines: list[str]) -> DictConfig:
 def resolve(config: DictConfig) -> Any:
     """The config with every interpolation looked up."""
     try:
-        missing = OmegaConf.missing_keys(config)
+        missing = list(missing_keys(OmegaConf.to_container(config, resolve=False)))
         if missing:
-            raise UserError(f"{', '.join(sorted(missing))} must be given")
+            raise UserError(f"{', '.join(missing)} must be given")
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise user_error(error) from error
+
+
+def missing_keys(node: Any, place: str = "") -> Iterator[str]:
+    """Dotted keys of what a config leaves for the user to say."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from missing_keys(value, f"{place}.{key}" if place else str(key))
+    elif node == "???":
+        yield place
 
 
 def user_error(error: BaseException) -> UserError:
@@ -257,11 +266,12 @@ def user_error(error: BaseException) -> UserError:
     return UserError(" ".join(str(error).split()))
 
 
-def load_config(path: Path, arguments: Sequence[str] = ()) -> dict[str, Any]:
+def load_config(path: Path, arguments: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
     """A saved `config.yaml`, with single values replaced by `key=value` arguments.
 
-    Raises UserError for a file that is missing or no config, and for an argument that chooses an option of a group:
-    everything that depended on the choice is already written out in the file.
+    without: parts of it that are left out. Raises UserError for a file that is missing or no config, for a class in it
+    that is not ours and was not typed again, and for an argument that chooses an option of a group: everything that
+    depended on the choice is already written out in the file.
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -269,6 +279,8 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> dict[str, Any]:
         raise UserError(f"the config {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not isinstance(config.get("method"), dict):
         raise UserError(f"{path} is not a run's config.yaml")
+    config |= {key: {} for key in without}
+    check_trusted(config, {argument.partition("=")[0].lstrip("+") for argument in arguments})
     arguments, paths = split_paths(arguments)
     with hydra_ready():
         base = OmegaConf.create(config)

@@ -1,26 +1,19 @@
-"""The FGVC data sets, read from their original archives' layouts."""
+"""The FGVC data sets with their published splits, from their original archives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from src.data.images import read_image
-from src.data.module import ImageData, Images, Table
+from src.data.cars import DEVKIT, read_cars
+from src.data.cub import CubImages
+from src.data.image_files import ImageFiles, existing
+from src.data.lists import Listed
+from src.data.membership import follow_json
+from src.data.module import ImageData, Table
+from src.data.readers import read_cub, read_dogs, read_flowers, read_nabirds
 from src.data.transforms import CropTransform
 from src.records import UserError
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A data set's own lists: classes, and (path from root, class index) of its official training and test images."""
-
-    classes: list[str]
-    train: list[tuple[str, int]]
-    test: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -29,30 +22,24 @@ class Archive:
 
     read: Callable[[Path], Listed]
     folder: str
+    """What the archive's own folder, or else the data set's, is called."""
     fetch: str
-    marker: str
-    images: str
-    """Folder of the images within the root; the validation list's names count from there."""
+    markers: tuple[str, ...]
+    """Files any of which a root has."""
+    classes: int
     counts: dict[str, int]
-
-
-class ImageFiles(Images):
-    """Images as files below a folder."""
-
-    def __init__(self, root: Path, items: list[tuple[str, int]], upright: bool = False) -> None:
-        self.root = root
-        self.names = [name for name, _ in items]
-        self.labels = [label for _, label in items]
-        self.upright = upright
-
-    def pixels(self, example: int) -> Tensor:
-        return read_image(self.root / self.names[example], self.upright)
+    images: str = ""
+    """What VPT's lists leave out before their names."""
+    files: type[ImageFiles] = ImageFiles
 
 
 class Fgvc(ImageData):
     """One FGVC data set with the published train, val and test membership.
 
-    name: a key of ARCHIVES. root: the unpacked folder, or the one it lies in. subset: use the listed images that are
+    Membership comes from VPT's `train.json`, `val.json` and `test.json` in the root; without them from the committed
+    validation lists, which are the same, but for Cars (`own split`, see `read_cars`).
+
+    name: a key of ARCHIVES. root: the unpacked folder, or one that it lies in. subset: use the listed images that are
     there, keep the full class table, and let the record say `official: false`; else a missing image is an error.
     common: what every data module takes, see ImageData.
     """
@@ -71,80 +58,57 @@ class Fgvc(ImageData):
     def read(self) -> Table:
         archive = ARCHIVES[self.dataset]
         root = find_root(self.root, archive)
-        listed = archive.read(root)
-        chosen = validation_names(self.dataset, archive)
-        splits = {
-            "train": [item for item in listed.train if item[0] not in chosen],
-            "val": [item for item in listed.train if item[0] in chosen],
-            "test": listed.test,
-        }
-        counts = {split: len(items) for split, items in splits.items()}
-        if counts != archive.counts:
-            raise UserError(
-                f"{root} lists {counts} images, the published split has {archive.counts}; is it another version?"
-            )
-        present = {split: [item for item in items if (root / item[0]).is_file()] for split, items in splits.items()}
-        missing = sum(counts.values()) - sum(len(items) for items in present.values())
+        listed = read_lists(root, archive)
+        splits = {"train": listed.train, "val": listed.val, "test": listed.test}
+        places = {name: listed.places.get(name, name) for items in splits.values() for name, _ in items}
+        there = existing(root, places.values())
+        missing = [name for name, place in places.items() if place not in there]
         if missing and not self.subset:
-            first = next(name for items in splits.values() for name, _ in items if not (root / name).is_file())
             raise UserError(
-                f"{missing} of the {sum(counts.values())} listed images are missing below {root}, {first} for one; "
-                f"unpack {archive.fetch} again, or use what is there with data.subset=true"
+                f"{len(missing)} of the {len(places)} listed images are missing below {root}, {places[missing[0]]} for "
+                f"one; unpack {archive.fetch} again, or use what is there with data.subset=true"
             )
+        lost = set(missing)
         return Table(
-            listed.classes, {split: ImageFiles(root, items) for split, items in present.items()}, official=not missing
+            listed.classes,
+            {
+                split: archive.files(root, [item for item in items if item[0] not in lost], places=places)
+                for split, items in splits.items()
+            },
+            official=not missing,
+            marks=list(listed.marks),
         )
 
 
 def find_root(root: Path, archive: Archive) -> Path:
-    """The unpacked folder: `root` itself, or the archive's own folder in it."""
-    for place in (root, root / archive.folder):
-        if (place / archive.marker).is_file():
+    """The unpacked folder: `root` itself, or the archive's own folder in it or in a folder of it."""
+    try:
+        below = sorted(root.glob(f"*/{archive.folder}"))
+    except OSError as error:
+        raise UserError(f"data.root={root} cannot be read ({error}); check its permissions") from error
+    for place in (root, root / archive.folder, *below):
+        if any((place / marker).is_file() for marker in archive.markers):
             return place
-    reason = f"has no {archive.marker}" if root.is_dir() else "does not exist"
+    reason = f"has no {archive.markers[0]}" if root.is_dir() else "does not exist"
     raise UserError(
         f"data.root={root} {reason}; fetch {archive.fetch}, unpack it, and give the folder as data.root=..., "
         f"or its parent as paths.data=...; `make demo` needs no data"
     )
 
 
-def validation_names(name: str, archive: Archive) -> set[str]:
-    """The images, counted from the root, that the published split takes from training for validation."""
-    lines = (files("src.data") / "splits" / f"{name}.txt").read_text().splitlines()
-    return {f"{archive.images}/{line}" for line in lines if line and not line.startswith("#")}
-
-
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Lines `key rest`. Raises UserError for a missing file or a line of another shape."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; unpack the archive again") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); unpack the archive again") from error
-    pairs = []
-    for number, line in enumerate(lines, 1):
-        key, _, rest = line.strip().partition(" ")
-        if key and not rest:
-            raise UserError(f"{path}, line {number}: expected two columns, found {line!r}")
-        if key:
-            pairs.append((key, rest.strip()))
-    return pairs
-
-
-def read_cub(root: Path) -> Listed:
-    """CUB-200-2011: `images.txt`, `image_class_labels.txt` (from 1), `train_test_split.txt` (1 is training)."""
-    classes = [name.partition(".")[2] or name for _, name in read_pairs(root / "classes.txt")]
-    paths = dict(read_pairs(root / "images.txt"))
-    labels = dict(read_pairs(root / "image_class_labels.txt"))
-    flags = dict(read_pairs(root / "train_test_split.txt"))
-    if not paths.keys() == labels.keys() == flags.keys():
-        raise UserError(f"{root}: images.txt, image_class_labels.txt and train_test_split.txt list different images")
-    train: list[tuple[str, int]] = []
-    test: list[tuple[str, int]] = []
-    for key, path in paths.items():
-        (train if flags[key] == "1" else test).append((f"images/{path}", int(labels[key]) - 1))
-    return Listed(classes, train, test)
+def read_lists(root: Path, archive: Archive) -> Listed:
+    """A data set's lists with its membership. Raises UserError if their counts are not the published ones."""
+    listed = follow_json(root, archive.read(root), archive.images)
+    if len(listed.classes) != archive.classes:
+        raise UserError(
+            f"{root} lists {len(listed.classes)} classes instead of {archive.classes}; is it another version?"
+        )
+    counts = {"train": len(listed.train), "val": len(listed.val), "test": len(listed.test)}
+    if counts != archive.counts:
+        raise UserError(
+            f"{root} lists {counts} images, the published split has {archive.counts}; is it another version?"
+        )
+    return listed
 
 
 ARCHIVES = {
@@ -152,8 +116,44 @@ ARCHIVES = {
         read=read_cub,
         folder="CUB_200_2011",
         fetch="CUB_200_2011.tgz (1.15 GB, CaltechDATA record 65de6-vp158)",
-        marker="images.txt",
-        images="images",
+        markers=("images.txt",),
+        classes=200,
         counts={"train": 5394, "val": 600, "test": 5794},
+        images="images/",
+        files=CubImages,
+    ),
+    "nabirds": Archive(
+        read=read_nabirds,
+        folder="nabirds",
+        fetch="nabirds.tar.gz (behind a form at dl.allaboutbirds.org/nabirds)",
+        markers=("images.txt",),
+        classes=555,
+        counts={"train": 21536, "val": 2393, "test": 24633},
+        images="images/",
+    ),
+    "flowers": Archive(
+        read=read_flowers,
+        folder="oxford_flowers",
+        fetch="102flowers.tgz (0.34 GB), imagelabels.mat and setid.mat (robots.ox.ac.uk/~vgg/data/flowers/102)",
+        markers=("setid.mat",),
+        classes=102,
+        counts={"train": 1020, "val": 1020, "test": 6149},
+    ),
+    "dogs": Archive(
+        read=read_dogs,
+        folder="stanford_dogs",
+        fetch="images.tar (0.79 GB) and lists.tar (vision.stanford.edu/aditya86/ImageNetDogs)",
+        markers=("train_list.mat", "lists/train_list.mat"),
+        classes=120,
+        counts={"train": 10800, "val": 1200, "test": 8580},
+        images="Images/",
+    ),
+    "cars": Archive(
+        read=read_cars,
+        folder="stanford_cars",
+        fetch="cars_train.tgz, cars_test.tgz (0.98 GB each), car_devkit.tgz and cars_test_annos_withlabels.mat",
+        markers=tuple(f"{folder}/cars_train_annos.mat".lstrip("/") for folder in DEVKIT),
+        classes=196,
+        counts={"train": 7329, "val": 815, "test": 8041},
     ),
 }

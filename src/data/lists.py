@@ -1,6 +1,6 @@
 """What readers of the original archives' lists share: the lists as read, text and Matlab files, held-out names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -52,6 +52,11 @@ def find_file(root: Path, name: str, folders: Sequence[str], archive: str) -> Pa
 def find_folder(root: Path, *places: str) -> str:
     """The first of the places below the root that is a folder, else the last one."""
     return next((place for place in places if (root / place).is_dir()), places[-1])
+
+
+def moved(names: Iterable[str], folder: str, place: str) -> dict[str, str]:
+    """Where images named `folder/...` lie if the folder is at `place`; nothing if it is where it says."""
+    return {} if folder == place else {name: f"{place}{name.removeprefix(folder)}" for name in names}
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

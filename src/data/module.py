@@ -64,7 +64,7 @@ class Table:
 
     classes: Sequence[str]
     splits: dict[str, Images]
-    official: bool = True
+    official: bool = False
     marks: list[str] = field(default_factory=list)
     content: str = ""
     """What tells apart images of the same names and labels, where that can happen: a user's own."""
@@ -187,12 +187,16 @@ class ImageData(LightningDataModule):
         """From a picture to the network's input, for a saved model."""
         return EvalTransform(self.transform(), self.mean, self.std, self.upright)
 
+    def setup(self, stage: str) -> None:
+        """Switch validation off if there is nothing to validate on; Lightning would go through the motions and warn."""
+        if self.trainer is not None and not self.table.splits["val"].labels:
+            self.trainer.limit_val_batches = 0
+
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
         return self.loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]] | list[None]:
-        # Lightning warns of an empty loader, and skips validation where there is none.
-        return self.loader("val") if self.table.splits["val"].labels else []
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+        return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
         return self.loader("test")

@@ -5,16 +5,15 @@ from pathlib import Path
 from torchvision.datasets import Flowers102
 
 from src.data.image_files import Items
-from src.data.lists import Listed, divide, find_file, find_folder, held_out, read_mat, read_numbers, read_pairs
+from src.data.lists import Listed, divide, find_file, find_folder, held_out, moved, read_mat, read_numbers, read_pairs
 from src.records import UserError
 
 
 def read_cub(root: Path) -> Listed:
     """CUB-200-2011: `images.txt`, `image_class_labels.txt` (from 1), `train_test_split.txt` (1 is training)."""
     classes = [name.partition(".")[2] or name for _, name in read_pairs(root / "classes.txt")]
-    train, test = flagged(
-        root, {number: number - 1 for number in read_numbers(root / "image_class_labels.txt").values()}
-    )
+    labels = read_numbers(root / "image_class_labels.txt")
+    train, test = flagged(root, {key: number - 1 for key, number in labels.items()})
     train, val = divide(train, held_out("cub", "images"))
     return Listed(classes, train, val, test)
 
@@ -27,42 +26,43 @@ def read_nabirds(root: Path) -> Listed:
     with ours; their test accuracies can (json_dataset.py).
     """
     names = {int(number): name for number, name in read_pairs(root / "classes.txt") if number.isdigit()}
-    used = sorted(set(read_numbers(root / "image_class_labels.txt").values()))
+    labels = read_numbers(root / "image_class_labels.txt")
+    used = sorted(set(labels.values()))
     unnamed = [number for number in used if number not in names]
     if unnamed:
         raise UserError(f"{root}: image_class_labels.txt has the class {unnamed[0]}, which classes.txt does not name")
-    train, test = flagged(root, {number: index for index, number in enumerate(used)})
+    rank = {number: index for index, number in enumerate(used)}
+    train, test = flagged(root, {key: rank[number] for key, number in labels.items()})
     train, val = divide(train, held_out("nabirds", "images"))
     return Listed([names[number] for number in used], train, val, test)
 
 
-def flagged(root: Path, index: dict[int, int]) -> tuple[Items, Items]:
-    """The official training and test images of CUB's kind of lists. index: class index by the lists' own number."""
+def flagged(root: Path, labels: dict[str, int]) -> tuple[Items, Items]:
+    """The official training and test images of lists of CUB's kind. labels: class index by image key."""
     paths = dict(read_pairs(root / "images.txt"))
-    labels = read_numbers(root / "image_class_labels.txt")
     flags = read_numbers(root / "train_test_split.txt")
     if not paths.keys() == labels.keys() == flags.keys():
         raise UserError(f"{root}: images.txt, image_class_labels.txt and train_test_split.txt list different images")
-    items = [(f"images/{path}", index[labels[key]]) for key, path in paths.items()]
-    training = [flag == 1 for flag in flags_in_order(flags, paths)]
-    return (
-        [item for item, train in zip(items, training, strict=True) if train],
-        [item for item, train in zip(items, training, strict=True) if not train],
-    )
+    train: Items = []
+    test: Items = []
+    for key, path in paths.items():
+        (train if flags[key] == 1 else test).append((f"images/{path}", labels[key]))
+    return train, test
 
 
 def read_flowers(root: Path) -> Listed:
     """Oxford Flowers 102: `imagelabels.mat` (from 1), `setid.mat` with the official train, val and test numbers."""
     (labels,) = read_mat(find_file(root, "imagelabels.mat", [""], "imagelabels.mat beside 102flowers.tgz"), "labels")
     numbers = read_mat(root / "setid.mat", "trnid", "valid", "tstid")
-    jpg = find_folder(root, "102flowers/jpg", "jpg")
     splits: list[Items] = []
     for ids in numbers:
         if ids.min() < 1 or ids.max() > len(labels):
             raise UserError(f"{root}: setid.mat and imagelabels.mat do not belong together; fetch both again")
         splits.append([(f"jpg/image_{number:05d}.jpg", int(labels[number - 1]) - 1) for number in ids.tolist()])
-    names = [name for items in splits for name, _ in items]
-    return Listed(Flowers102.classes, *splits, places=moved(names, "jpg", jpg))
+    train, val, test = splits
+    names = [name for name, _ in train + val + test]
+    places = moved(names, "jpg", find_folder(root, "102flowers/jpg", "jpg"))
+    return Listed(Flowers102.classes, train, val, test, places=places)
 
 
 def read_dogs(root: Path) -> Listed:
@@ -77,13 +77,7 @@ def read_dogs(root: Path) -> Listed:
         folders |= {int(label): str(name).partition("/")[0] for name, label in zip(names, labels, strict=True)}
         splits.append([(f"Images/{name}", int(label) - 1) for name, label in zip(names, labels, strict=True)])
     classes = [folders[number].partition("-")[2] or folders[number] for number in sorted(folders)]
-    train, val = divide(splits[0], held_out("dogs", "Images"))
-    names = [name for items in splits for name, _ in items]
-    return Listed(
-        classes, train, val, splits[1], places=moved(names, "Images", find_folder(root, "images/Images", "Images"))
-    )
-
-
-def moved(names: list[str], folder: str, place: str) -> dict[str, str]:
-    """Where images lie whose folder is at `place`; nothing if it is where its name says."""
-    return {} if folder == place else {name: f"{place}{name.removeprefix(folder)}" for name in names}
+    training, test = splits
+    train, val = divide(training, held_out("dogs", "Images"))
+    places = moved([name for name, _ in training + test], "Images", find_folder(root, "images/Images", "Images"))
+    return Listed(classes, train, val, test, places=places)

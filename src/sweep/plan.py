@@ -18,8 +18,10 @@ class Job:
 
 
 def plan(arguments: Sequence[str]) -> list[Job]:
-    """Every combination of the values that the arguments list (`seed=42,44`, `choice(...)`, `range(...)`), first varying
-    last. Raises UserError, before anything starts, for a combination that cannot be composed."""
+    """Every combination of the values that the arguments list (`seed=42,44`, `choice(...)`, `range(...)`).
+
+    The last list varies fastest. Raises UserError, before anything starts, for a combination that cannot be composed.
+    """
     axes = [parse_sweep(argument) for argument in arguments]
     combinations = [list(combination) for combination in itertools.product(*axes)]
     if not combinations:

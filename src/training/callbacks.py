@@ -148,7 +148,7 @@ class ProgressBar(Checkpoint):
         self.task: TaskID | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        if trainer.is_global_zero and (console.is_terminal or console.is_jupyter):
+        if trainer.is_global_zero and ((console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter):
             columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
             speed = TextColumn("{task.fields[speed]}")
             self.bar = Progress(*columns, speed, console=console, transient=True, refresh_per_second=4)

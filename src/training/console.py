@@ -35,8 +35,21 @@ def quieten() -> None:
         ".*`.fit.*ckpt_path.*weights_only.*",
         ".*GPU available but not used.*",
         ".*AMP with fp16 is not supported on CPU.*",
+        ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Say nothing: the first device's process speaks for all."""
+    log.propagate = False
+    before = log.handlers
+    log.handlers = [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        log.handlers = before
 
 
 @contextmanager

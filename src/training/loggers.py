@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from src.records import Record, UserError, config_hash
 
@@ -27,6 +27,8 @@ def wandb(
         os.environ[name] = str(place)
     dataset = record.task or record.dataset
     try:
+        from lightning.pytorch.loggers import WandbLogger
+
         return WandbLogger(
             name=record.name,
             id=config_hash({"name": record.name})[:16],
@@ -45,13 +47,18 @@ def wandb(
         ) from None
 
 
-def log_record(logger: Logger, record: Record, summary: bool) -> None:
+def is_wandb(logger: Any) -> bool:
+    """Whether a logger is W&B's, without importing W&B for the sake of the question."""
+    return type(logger).__name__ == "WandbLogger"
+
+
+def log_record(logger: Any, record: Record, summary: bool) -> None:
     """Give a logger the record: its settings as hyperparameters, and at the end its figures as W&B's summary."""
     settings: dict[str, Any] = {
         key: value for key, value in vars(record).items() if key not in ("metrics", "cost", "status", "error")
     }
     logger.log_hyperparams(settings)
-    if summary and isinstance(logger, WandbLogger):
+    if summary and is_wandb(logger):
         figures = {**record.metrics, **{f"cost/{name}": value for name, value in record.cost.items()}}
         logger.experiment.summary.update(figures | {"status": record.status, "error": record.error})
     elif summary:
@@ -62,7 +69,7 @@ def finish(loggers: list[Logger], status: str) -> None:
     """Close every logger, also after an error, so that no run stays open on a server."""
     for logger in loggers:
         logger.finalize(status)
-        if isinstance(logger, WandbLogger):
+        if is_wandb(logger):
             import wandb as package
 
             package.finish(exit_code=0 if status == "success" else 1)

@@ -12,16 +12,19 @@ import torch
 
 from src.backbones import Backbone
 from src.config.build import build
-from src.config.check import check_targets
+from src.config.check import check_targets, find_target, without_defaults
 from src.config.rows import is_own_recipe
 from src.data.module import ImageData
 from src.methods import Method, UnsupportedBackbone
 from src.records import Record, UserError, config_hash, environment, identity, run_name
+from src.training.optim import Optim
+from src.training.trainer import Trainer
 
 GIVEN = {
     "data": {"image_size", "backbone_mean", "backbone_std", "seed"},
     "method": {"backbone", "num_classes", "seed"},
 }
+KINDS = {"method": Method, "data": ImageData, "optim": Optim, "trainer": Trainer}
 STAGES = ("single", "tune", "final")
 
 
@@ -47,6 +50,10 @@ def check_config(config: Mapping[str, Any]) -> None:
     if config["ckpt"] not in ("last", "none", None):
         raise UserError(f"ckpt is {config['ckpt']!r}; it is last (go on where a run stopped) or none (start over)")
     check_targets(config, given)
+    for place, kind in KINDS.items():
+        target = find_target(config[place]["_target_"])
+        if not (isinstance(target, type) and issubclass(target, kind)):
+            raise UserError(f"{place}._target_={config[place]['_target_']} is not a {kind.__module__}.{kind.__name__}")
     epochs = config["trainer"].get("max_epochs")
     if not isinstance(epochs, int) or epochs < 1:
         raise UserError(f"trainer.max_epochs is {epochs!r}; give at least 1")
@@ -91,7 +98,7 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
     """The record of a run before it has run."""
     table = data.table
     init = getattr(method, "init_sha256", None)
-    part = identity(config, backbone.sha256, list(backbone.image_size), table.fingerprint(), init)
+    part = identity(without_defaults(config), backbone.sha256, list(backbone.image_size), table.fingerprint(), init)
     hashed = config_hash(part)
     optim = {key: value for key, value in config["optim"].items() if key != "_target_"}
     task = config["data"].get("task")
@@ -148,6 +155,8 @@ def marks(config: Mapping[str, Any], backbone: Backbone, data: ImageData) -> lis
         found.append("own recipe")
     if config["method"].get("init") == "random":
         found.append("not pre-tuned")
+    if config.get("callbacks"):
+        found.append("own callback")
     if config.get("debug"):
         found.append("debug")
     return found

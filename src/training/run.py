@@ -1,7 +1,6 @@
 """One run, from config to record."""
 
 import logging
-import os
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from src.config.build import build
 from src.records import Claim, Record, UserError, environment, read_record, write_text
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
-from src.training.console import log, quieten, speaking
+from src.training.console import log, quieten, silent, speaking
 from src.training.loggers import finish, log_record
 from src.training.module import Diverged, TransferModule
 from src.training.parts import Parts, check_config, flops_per_image, make_parts, run_folder, set_threads
@@ -47,7 +46,7 @@ def run(config: Mapping[str, Any]) -> Record:
                 return done
             if rank() == 0:
                 prepare_folder(config, folder)
-            stack.enter_context(speaking(folder if rank() == 0 else None))
+            stack.enter_context(speaking(folder) if rank() == 0 else silent())
             return train(config, parts, folder)
 
 
@@ -100,7 +99,6 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
         record.error = str(error)
         log.error(f"{record.name} diverged: {error}; lower optim.lr")
     except Stopped as error:
-        end_children(trainer)
         log.warning(f"stopped by {error}; the same command goes on after the last whole epoch")
         raise
     except UserError as error:
@@ -187,12 +185,3 @@ def log_traceback() -> None:
     for handler in log.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.emit(log.makeRecord(log.name, logging.ERROR, "", 0, traceback.format_exc(), (), None))
-
-
-def end_children(trainer: Trainer | None) -> None:
-    """Stop the processes that Lightning started beside this one."""
-    launcher = trainer.strategy.launcher if trainer is not None else None
-    for process in getattr(launcher, "procs", []):
-        process.terminate()
-        process.wait()
-    os.environ.pop("LOCAL_RANK", None) if getattr(launcher, "procs", []) else None

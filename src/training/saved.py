@@ -7,7 +7,6 @@ from typing import Any
 
 from src.backbones import Backbone
 from src.config.build import build
-from src.config.check import check_trusted
 from src.config.compose import load_config
 from src.data.module import ImageData
 from src.methods import Method
@@ -36,8 +35,7 @@ def load_saved(folder: Path, arguments: Sequence[str] = ()) -> Saved:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is not a run folder: it has no config.yaml; give run=<paths.runs>/<name>")
     # Who watched the run has no say in what it made.
-    config = load_config(folder / "config.yaml", arguments) | {"logger": {}, "callbacks": {}}
-    check_trusted(config, {argument.partition("=")[0].lstrip("+") for argument in arguments})
+    config = load_config(folder / "config.yaml", arguments, without=("logger", "callbacks"))
     check_config(config)
     checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     backbone: Backbone = build(config["backbone"], "backbone")

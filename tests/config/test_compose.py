@@ -1,6 +1,7 @@
 """From arguments to a config: what wins, what is refused, and what the sentence names."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config.compose import CONF, compose_config, load_config, split_paths
-from src.config.rows import is_own_recipe
+from src.config.rows import RECIPE_KEYS, is_own_recipe
 from src.records import UserError
 from src.training.parts import check_config
 
@@ -83,6 +84,11 @@ def test_presets_set_what_the_paper_and_the_code_do_differently() -> None:
 def test_what_is_unpublished_is_an_own_recipe(arguments: list[str], own: bool) -> None:
     assert is_own_recipe(compose_config(arguments), PUBLISHED) is own
     assert is_own_recipe(compose_config(arguments), "another_backbone")
+
+
+def test_every_key_that_a_yaml_takes_from_the_recipe_counts_for_the_mark() -> None:
+    taken = {key for path in CONF.rglob("*.yaml") for key in re.findall(r"\$\{recipe:(\w+)\}", path.read_text())}
+    assert taken == set(RECIPE_KEYS)
 
 
 def test_debug_wins_over_the_experiment_and_the_command_line_over_both() -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from src.config.check import without_defaults
 from src.config.compose import compose_config
 from src.records import Claim, Record, UserError, atomic, config_hash, identity, read_record, write_text
 from src.records import claim as claim_module
 
 
 def hashed(*arguments: str, weights: str = "w", data: str = "d", init: str | None = None) -> str:
-    config = compose_config(["experiment=fgvc/toast", *arguments])
+    config = without_defaults(compose_config(["experiment=fgvc/toast", *arguments]))
     return config_hash(identity(config, weights, [224, 224], data, init))
 
 
@@ -32,6 +33,7 @@ SAME = [
     ["trainer.threads=1"],
     ["ckpt=none"],
     ["force=true"],
+    ["trainer.gradient_clip_val=null", "data.same_epoch=false"],
     ["+callbacks.mine._target_=lightning.pytorch.callbacks.LearningRateMonitor"],
 ]
 OTHER = [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -313,12 +314,22 @@ class Hostile:
 def test_a_strangers_class_is_not_imported(tmp_path: Path) -> None:
     config = tiny(tmp_path, "trainer.max_epochs=1")
     folder = folder_of(config, run(config))
-    for target in ("os.system", "src.records.environment.subprocess.run", "tests.training.other.Evil"):
-        changed = yaml.safe_load((folder / "config.yaml").read_text())
-        changed["method"]["_target_"] = target
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    ways = [
+        ("method._target_", saved | {"method": saved["method"] | {"_target_": "tests.hostile.Method"}}),
+        ("data._target_", saved | {"data": saved["data"] | {"_target_": "src.records.environment.subprocess.run"}}),
+        ("backbone._target_", saved | {"backbone": {"_target_": "src.train.main", "arguments": []}}),
+        (
+            "trainer.plugins.0._target_",
+            saved | {"trainer": saved["trainer"] | {"plugins": [{"_target_": "tests.hostile.X"}]}},
+        ),
+    ]
+    for key, changed in ways:
         (folder / "config.yaml").write_text(yaml.safe_dump(changed))
-        with pytest.raises(UserError, match=r"repeat method\._target_="):
-            load_saved(folder)
+        for more in ([], ["seed=1"], ["method.anything=1"]):
+            with pytest.raises(UserError, match=rf"repeat {key}="):
+                load_saved(folder, more)
+    assert "tests.hostile" not in sys.modules
 
 
 def test_records_say_what_was_there(tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+"""Must never be imported."""
+
+raise AssertionError("a class named by a run folder was imported")
