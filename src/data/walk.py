@@ -87,7 +87,7 @@ class Walk:
 
     def report(self) -> str:
         """What was skipped, in words; empty if nothing was."""
-        return ", ".join(f"{len(names)} {reason} ({some(names)})" for reason, names in self.skipped.items() if names)
+        return ", ".join(f"{reason} ({len(names)}: {some(names)})" for reason, names in self.skipped.items() if names)
 
 
 def some(names: Iterable[str]) -> str:

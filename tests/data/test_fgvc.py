@@ -118,7 +118,7 @@ KIT = ["cars_meta.mat", "cars_train_annos.mat"]
 LAYOUTS = {
     "nabirds": ("nabirds", {file: file for file in BIRDS}, {}),
     "nabirds in its folder": ("nabirds", {file: f"nabirds/{file}" for file in BIRDS}, {"images": "nabirds/images"}),
-    "nabirds further down": ("nabirds", {file: f"a b/nabirds/{file}" for file in BIRDS}, {"images": "a b/nabirds/images"}),
+    "nabirds further down": ("nabirds", {file: f"a/nabirds/{file}" for file in BIRDS}, {"images": "a/nabirds/images"}),
     "flowers": ("flowers", {"setid.mat": "setid.mat", "imagelabels.mat": "imagelabels.mat"}, {}),
     "flowers by archive": (
         "flowers", {"setid.mat": "setid.mat", "imagelabels.mat": "imagelabels.mat"}, {"jpg": "102flowers/jpg"},

@@ -76,7 +76,7 @@ def test_cars_by_six_digits(made: dict[str, Path], tmp_path: Path) -> None:
     write(root, lists)
     assert read_lists(root, ARCHIVES["cars"]) == listed
     (root / "cars_annos.mat").unlink()
-    with pytest.raises(UserError, match="add car_ims/000001"):
+    with pytest.raises(UserError, match="add car_ims/"):
         read_lists(root, ARCHIVES["cars"])
 
 
