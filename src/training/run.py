@@ -65,7 +65,8 @@ def prepare_folder(config: Mapping[str, Any], folder: Path) -> None:
     if config["force"] or config["ckpt"] != "last":
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "metrics.csv").unlink(missing_ok=True)
-    write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    again = dict(config) | {"force": False, "ckpt": "last"}
+    write_text(folder / "config.yaml", yaml.safe_dump(again, sort_keys=False, allow_unicode=True))
 
 
 def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
@@ -115,9 +116,9 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
         log_traceback()
         raise
     finally:
-        end_record(record, history, stopwatch, trainer, parts)
         if rank() == 0:
-            if status != "failed" or record.error:
+            if status != "failed" or record.error:  # else it was stopped, and there is nothing to say yet
+                end_record(record, history, stopwatch, trainer, parts)
                 record.write(folder)
             for logger in loggers:
                 log_record(logger, record, summary=True)

@@ -1,6 +1,10 @@
-"""Ctrl-C and SIGTERM end a run tidily, once."""
+"""Ctrl-C, SIGTERM and a device's process that dies end a run tidily, once."""
 
+import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import Popen
@@ -29,8 +33,8 @@ def stop(number: int, frame: FrameType | None) -> None:
         # Not SIG_IGN, under which Python complains of a second signal that is already on its way.
         signal.signal(other, do_nothing)
     # The other devices' processes write nothing; alive, they would keep this one waiting for its turn to talk to them.
-    for process in children:
-        process.kill()
+    while children:
+        children.pop().kill()
     raise Stopped(number)
 
 
@@ -53,12 +57,42 @@ def stopping_on_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def lost_device() -> str | None:
+    """One sentence on a device's process that ended before its time, or None."""
+    for number, process in enumerate(children, 1):
+        if process.poll() not in (None, 0):
+            return (
+                f"the process of device {number} ended with exit code {process.returncode} before the run did; its own "
+                "words stand above, if it had any; the same command goes on after the last whole epoch"
+            )
+    return None
+
+
+def watch_devices() -> None:
+    """End this process with a sentence once a device's process has died: waiting for it, it might never notice."""
+    while children:
+        time.sleep(0.2)
+        sentence = lost_device()
+        if sentence is not None:
+            print(f"error: {sentence}", file=sys.stderr, flush=True)
+            for process in children:
+                process.kill()
+            os._exit(2)
+
+
 class KeepHandlers(Callback):
-    """Takes SIGTERM back from Lightning, whose own handler would first wait for the end of the epoch."""
+    """Takes SIGTERM back from Lightning, whose own handler would first wait for the end of the epoch, and watches."""
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         children[:] = getattr(trainer.strategy.launcher, "procs", [])
         signal.signal(signal.SIGTERM, stop)
+        threading.Thread(target=watch_devices, daemon=True).start()
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        # Time for the watch to see whether a lost device is behind it, before this process ends by itself.
+        if children and not isinstance(exception, Stopped):
+            time.sleep(1)
+        children.clear()
 
     def on_test_start(self, trainer: Any, module: Any) -> None:
         signal.signal(signal.SIGTERM, stop)

@@ -104,6 +104,19 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert accuracy * 21 == pytest.approx(round(accuracy * 21), abs=1e-9)
 
 
+def test_a_device_that_dies_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    process = start(
+        tmp_path / "runs", "data.train=3000", "trainer.max_epochs=50", "trainer.strategy=ddp", "trainer.devices=2"
+    )
+    wait_for(tmp_path / "runs", "epoch 1/50", process)
+    beside = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "src.train"], capture_output=True, text=True)
+    os.kill(int(beside.stdout.split()[-1]), signal.SIGKILL)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 2, said
+    assert "error: the process of device 1 ended with exit code -9" in said
+    assert "Traceback" not in said
+
+
 def test_exit_codes_and_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train_main(arguments(tmp_path, "trainer.max_epochs=1")) == 0
     assert train_main(arguments(tmp_path, "optim.lr=1e30", "optim.warmup_epochs=0")) == 3
