@@ -114,7 +114,7 @@ class ImageData(LightningDataModule):
 
     batch_size: examples of one optimiser step, over all devices and accumulation. image_size: side of the network's
     input. normalisation: `imagenet` (the authors', whatever the backbone) or `backbone` (what its weights were trained
-    with, given as backbone_mean and backbone_std). train_on: `train`, or `trainval` for train and val together, without
+    with; `fit_backbone` says what). train_on: `train`, or `trainval` for train and val together, without
     validation. workers: loader processes a device; None leaves a core to training and takes at most eight. same_epoch:
     let every epoch repeat the first one's order and augmentation (debug=overfit).
     """
@@ -127,8 +127,6 @@ class ImageData(LightningDataModule):
         batch_size: int = 32,
         image_size: int = 224,
         normalisation: str = "imagenet",
-        backbone_mean: tuple[float, ...] = IMAGENET_MEAN,
-        backbone_std: tuple[float, ...] = IMAGENET_STD,
         train_on: str = "train",
         workers: int | None = None,
         same_epoch: bool = False,
@@ -143,9 +141,9 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.batch_size is {batch_size}; give at least 1")
         if workers is not None and workers < 0:
             raise UserError(f"data.workers is {workers}; give 0 or more")
-        own = normalisation == "backbone"
-        self.mean = tuple(backbone_mean) if own else IMAGENET_MEAN
-        self.std = tuple(backbone_std) if own else IMAGENET_STD
+        self.normalisation = normalisation
+        self.mean: tuple[float, ...] = IMAGENET_MEAN
+        self.std: tuple[float, ...] = IMAGENET_STD
         self.batch_size = batch_size
         self.image_size = image_size
         self.train_on = train_on
@@ -153,6 +151,12 @@ class ImageData(LightningDataModule):
         self.same_epoch = same_epoch
         self.seed = seed
         self._table: Table | None = None
+
+    def fit_backbone(self, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Take over the side of the network's input, and what its weights were trained with."""
+        self.image_size = image_size
+        if self.normalisation == "backbone":
+            self.mean, self.std = tuple(mean), tuple(std)
 
     @abstractmethod
     def read(self) -> Table:

@@ -21,7 +21,7 @@ from src.training.optim import Optim
 from src.training.trainer import Trainer
 
 GIVEN = {
-    "data": {"image_size", "backbone_mean", "backbone_std", "seed"},
+    "data": {"seed"},
     "method": {"backbone", "num_classes", "seed"},
 }
 KINDS = {"method": Method, "data": ImageData, "optim": Optim, "trainer": Trainer}
@@ -60,27 +60,28 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def make_parts(config: Mapping[str, Any]) -> Parts:
-    """Load the backbone, read the data set's lists, build the method, and describe them. Raises UserError."""
-    backbone: Backbone = build(config["backbone"], "backbone")
-    data = build_data(config, backbone)
-    method = build_method(config, backbone, len(data.table.classes))
+    """Read the data set's lists, load the backbone, build the method, and describe them. Raises UserError."""
+    data = build_data(config)
+    classes = data.table.classes  # before the weights: a missing folder is the more likely mistake, and found at once
+    backbone = build_backbone(config, data)
+    method = build_method(config, backbone, len(classes))
     return Parts(backbone, data, method, describe(config, backbone, data, method))
 
 
-def build_data(config: Mapping[str, Any], backbone: Backbone) -> ImageData:
-    """The data module for the backbone's image size; nothing is read yet."""
+def build_data(config: Mapping[str, Any]) -> ImageData:
+    """The data module; nothing is read yet."""
+    data: ImageData = build(config["data"], "data", seed=config["seed"])
+    return data
+
+
+def build_backbone(config: Mapping[str, Any], data: ImageData) -> Backbone:
+    """The backbone, to whose input the data is fitted."""
+    backbone: Backbone = build(config["backbone"], "backbone")
     height, width = backbone.image_size
     if height != width:
         raise UserError(f"backbone.image_size is {height} x {width}; this data is cut to squares, give one side")
-    data: ImageData = build(
-        config["data"],
-        "data",
-        image_size=height,
-        backbone_mean=backbone.mean,
-        backbone_std=backbone.std,
-        seed=config["seed"],
-    )
-    return data
+    data.fit_backbone(height, backbone.mean, backbone.std)
+    return backbone
 
 
 def build_method(config: Mapping[str, Any], backbone: Backbone, classes: int) -> Method:
@@ -135,7 +136,7 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
         optim=optim,
         epochs=config["trainer"]["max_epochs"],
         batch_size=config["data"]["batch_size"],
-        precision=str(config["trainer"]["precision"]),
+        precision=str(config["trainer"]["precision"]) + (" with tf32" if config["trainer"].get("tf32") else ""),
         devices=[],
         threads=torch.get_num_threads(),
         marks=marks(config, backbone, data),

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.backbones import Backbone
-from src.config.build import build
 from src.config.compose import load_config
 from src.data.module import ImageData
 from src.methods import Method
 from src.records import UserError
 from src.training.module import check_checkpoint, frozen_hashes, trained_state
-from src.training.parts import build_data, build_method, check_config
+from src.training.parts import build_backbone, build_data, build_method, check_config
 from src.training.trainer import read_checkpoint
 
 
@@ -38,8 +36,8 @@ def load_saved(folder: Path, arguments: Sequence[str] = ()) -> Saved:
     config = load_config(folder / "config.yaml", arguments, without=("logger", "callbacks"))
     check_config(config)
     checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    backbone: Backbone = build(config["backbone"], "backbone")
-    data = build_data(config, backbone)
+    data = build_data(config)
+    backbone = build_backbone(config, data)
     classes = list(checkpoint.get("classes", []))
     method = build_method(config, backbone, len(classes))
     check_checkpoint(method, checkpoint, frozen_hashes(method))

@@ -67,7 +67,8 @@ def test_normalisation_is_imagenets_or_the_backbones(cub: Path) -> None:
         ({}, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ({"normalisation": "backbone"}, (0.5,) * 3, (0.5,) * 3),
     ):
-        module = data(cub, workers=0, backbone_mean=(0.5,) * 3, backbone_std=(0.5,) * 3, **options)
+        module = data(cub, workers=0, **options)
+        module.fit_backbone(32, (0.5,) * 3, (0.5,) * 3)
         found = module.on_after_batch_transfer(batch, 0).images
         expected = (batch.images / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
         torch.testing.assert_close(found, expected)

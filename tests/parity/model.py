@@ -68,7 +68,8 @@ def build(arrays: dict[str, np.ndarray]) -> Method:
         embed_dim=width,
         depth=depth,
         num_heads=meta["heads"],
-        mlp_ratio=state["backbone.blocks.0.mlp.fc1.weight"].shape[0] / width,
+        # timm rounds width * ratio down; the half keeps it from losing a channel.
+        mlp_ratio=(state["backbone.blocks.0.mlp.fc1.weight"].shape[0] + 0.5) / width,
         qkv_bias="backbone.blocks.0.attn.qkv.bias" in state,
         norm_layer=partial(LayerNorm, eps=meta["eps"]),
     )
