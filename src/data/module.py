@@ -226,6 +226,10 @@ class ImageData(LightningDataModule):
             parts=parts,
             same_epoch=self.same_epoch,
         )
+        if trainer is not None and shuffle:
+            # On resume, Lightning tells the order its epoch only after the workers have begun to fetch, and what it calls
+            # the current epoch is not yet restored; what it has processed is.
+            order.set_epoch(trainer.fit_loop.epoch_progress.current.processed)
         workers = default_workers(world) if self.workers is None else self.workers
         return DataLoader(
             Examples(images, self.transform(), seed),

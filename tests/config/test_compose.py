@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,15 @@ def test_data_is_found_under_paths_data(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert compose_config([f"paths.data={tmp_path}"])["data"]["root"] == f"{tmp_path}/CUB_200_2011"
     monkeypatch.setenv("TOAST_DATA", "/from/the/environment")
     assert compose_config([])["data"]["root"] == "/from/the/environment/CUB_200_2011"
+
+
+def test_a_local_default_of_ones_own_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / "conf" / "local").mkdir(exist_ok=True)
+    (tmp_path / "conf" / "local" / "default.yaml").write_text("paths: {data: /datasets}")
+    monkeypatch.setattr("src.config.compose.CONF", tmp_path / "conf")
+    assert compose_config([])["data"]["root"] == "/datasets/CUB_200_2011"
+    assert compose_config(["paths.data=/mine"])["data"]["root"] == "/mine/CUB_200_2011"
 
 
 def test_a_saved_config_is_the_same_config(tmp_path: Path) -> None:

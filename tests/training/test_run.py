@@ -86,6 +86,15 @@ def test_what_ran_before_changes_nothing(tmp_path: Path) -> None:
     assert same(weights(tmp_path / "a" / alone.name), weights(tmp_path / "b" / after.name))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_no_result(tmp_path: Path, workers: int) -> None:
+    alone = run(tiny(tmp_path / "alone", "method.drop_path=0.3"))
+    many = run(tiny(tmp_path / "many", "method.drop_path=0.3", f"data.workers={workers}"))
+    assert (many.name, many.metrics) == (alone.name, alone.metrics)
+    assert same(weights(tmp_path / "many" / many.name), weights(tmp_path / "alone" / alone.name))
+
+
 class StopAfter(Callback):
     """Ends training as a crash would, in the middle of an epoch."""
 
@@ -98,10 +107,11 @@ class StopAfter(Callback):
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 8])
-@pytest.mark.parametrize("schedule", ["epoch", "step"])
-def test_a_crashed_run_goes_on_bit_for_bit(tmp_path: Path, step: int, schedule: str) -> None:
+@pytest.mark.parametrize(("schedule", "workers"), [("epoch", 0), ("step", 1)])
+def test_a_crashed_run_goes_on_bit_for_bit(tmp_path: Path, step: int, schedule: str, workers: int) -> None:
     whole = run(tiny(tmp_path / "whole", f"optim.schedule={schedule}", "method.drop_path=0.3"))
-    config = tiny(tmp_path / "torn", f"optim.schedule={schedule}", "method.drop_path=0.3")
+    options = [f"optim.schedule={schedule}", "method.drop_path=0.3", f"data.workers={workers}"]
+    config = tiny(tmp_path / "torn", *options)
     crash = {"callbacks": {"stop": {"_target_": "tests.training.test_run.StopAfter", "step": step}}}
     with pytest.raises(RuntimeError, match="crashed"):
         run(config | crash)
