@@ -5,7 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -229,7 +229,8 @@ class ImageData(LightningDataModule):
         if trainer is not None and shuffle:
             # On resume, Lightning tells the order its epoch only after the workers have begun to fetch, and what it calls
             # the current epoch is not yet restored; what it has processed is.
-            order.set_epoch(trainer.fit_loop.epoch_progress.current.processed)
+            progress: Any = trainer.fit_loop.epoch_progress.current
+            order.set_epoch(progress.processed)
         workers = default_workers(world) if self.workers is None else self.workers
         return DataLoader(
             Examples(images, self.transform(), seed),

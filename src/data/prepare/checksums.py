@@ -29,9 +29,12 @@ def check_size(path: Path, download: Download, official: bool) -> None:
 
 def check_sum(path: Path, download: Download, official: bool) -> str:
     """The file's sha256, after a comparison with the published sha256, or else md5; official: as `check_size`."""
+    size = path.stat().st_size
     known = {"sha256": download.sha256} if download.sha256 else {"md5": download.md5} if download.md5 else {}
+    if not official and download.size not in (None, size):
+        known = {}  # the size has said it
     sums = {kind: hashlib.new(kind, usedforsecurity=False) for kind in {"sha256", *known}}
-    with open(path, "rb") as file, progress(f"checking {path.name}", path.stat().st_size) as tick:
+    with open(path, "rb") as file, progress(f"checking {path.name}", size) as tick:
         while chunk := file.read(CHUNK):
             for total in sums.values():
                 total.update(chunk)

@@ -59,7 +59,8 @@ def prepare(
     places = [*([archives] if archives else []), root, target, root.parent]
     steps = plan(name, root, target, places, subset)
     for step in steps:
-        check_size(step.path, step.download, official)
+        with sentences(step.path, target):
+            check_size(step.path, step.download, official)
     if steps or (partials(name, target) and os.access(target, os.W_OK)):
         with claimed(target):
             # Another process may have prepared it since.

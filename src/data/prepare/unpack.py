@@ -53,7 +53,7 @@ class Partial:
         if self.whole.exists():
             return
         self.files.mkdir(parents=True, exist_ok=True)
-        text = f"unpacking {self.archive.name} into {self.target}"
+        text = f"unpacking {self.archive.name}"
         size = self.archive.stat().st_size
         with undamaged(self.archive), open(self.archive, "rb") as file, progress(text, size) as tick:
             extract(members(self.archive, file), self.files, top, lambda: tick(file.tell()))
