@@ -227,7 +227,7 @@ class ImageData(LightningDataModule):
             same_epoch=self.same_epoch,
         )
         if trainer is not None and shuffle:
-            # On resume, Lightning tells the order its epoch only after the workers have begun to fetch, and what it calls
+            # On resume, Lightning tells the order its epoch only after workers have begun to fetch, and what it calls
             # the current epoch is not yet restored; what it has processed is.
             progress: Any = trainer.fit_loop.epoch_progress.current
             order.set_epoch(progress.processed)
