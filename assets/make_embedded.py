@@ -11,7 +11,7 @@ from src.training.saved import load_saved
 
 
 def main(folder: Path) -> None:
-    """Write the backbone of a fine-tuning run, its classifier left behind, with what `src.backbones` needs to build it."""
+    """Write the backbone of a fine-tuning run, without its classifier, with what `src.backbones` needs to build it."""
     saved = load_saved(folder)
     metadata = {
         "architecture": json.dumps(saved.config["backbone"]["architecture"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.config.manual import CONF, choices, manual
-from src.list import GROUPS
+from src.list import EXPERIMENTS, GROUPS, TABLES, tables
 
 PROJECT = CONF.parent
 BROKEN_TORCHVISION = 'raise RuntimeError("operator torchvision::nms does not exist")'
@@ -43,7 +43,7 @@ def test_list_names_every_option_of_its_groups_without_escapes(tmp_path: Path) -
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     shown = [line.split(maxsplit=1)[0] for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert shown == [option for group in GROUPS.values() for option in choices(group)]
+    assert shown == [*(option for group in GROUPS.values() for option in choices(group)), *tables()]
 
 
 def test_list_fits_a_narrow_terminal_and_loses_nothing(tmp_path: Path) -> None:
@@ -57,7 +57,16 @@ def test_list_fits_a_narrow_terminal_and_loses_nothing(tmp_path: Path) -> None:
 def test_list_answers_an_unknown_group_with_the_right_ones(tmp_path: Path) -> None:
     done = python("-m", "src.list", "metods", folder=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == f"there is no group metods; give one of {', '.join(GROUPS)}\n"
+    assert done.stderr == f"there is no group metods; give one of {', '.join(GROUPS)}, {TABLES}\n"
+
+
+def test_list_names_the_papers_tables_by_their_titles(tmp_path: Path) -> None:
+    done = python("-m", "src.list", "tables", folder=tmp_path, COLUMNS="200")
+    assert (done.returncode, done.stderr) == (0, "")
+    title, *lines = done.stdout.splitlines()
+    assert title.startswith("tables  experiments/")
+    assert [line.split(maxsplit=1)[0] for line in lines] == sorted(folder.name for folder in EXPERIMENTS.iterdir())
+    assert all(line.split(maxsplit=1)[1].startswith("Table ") for line in lines)
 
 
 @pytest.mark.parametrize("group", GROUPS.values())

@@ -118,6 +118,14 @@ def test_the_outline_is_white_and_only_around_the_object() -> None:
     assert white[4, 6:10].all() and white[0:4, 5].all() and white[0:4, 10].all() and white.sum() == 12
 
 
+def test_without_a_mask_nothing_is_outlined_and_the_key_does_not_say_so() -> None:
+    image, attention_map = np.full((3, 16, 16), 90, dtype=np.uint8), np.eye(4)
+    nothing = np.zeros((16, 16), dtype=np.bool_)
+    assert (overlay(image, attention_map) == overlay(image, attention_map, nothing)).all()
+    plain, outlined = (contact_sheet([("", [image])], outlined=outlined) for outlined in (False, True))
+    assert plain.width < outlined.width and plain.height == outlined.height
+
+
 def test_a_sheet_holds_every_tile_at_its_place() -> None:
     colours = [[(250, 0, 0), (0, 250, 0)], [(0, 0, 250)]]
     tiles = [[np.full((64, 64, 3), c, dtype=np.uint8).transpose(2, 0, 1) for c in row] for row in colours]

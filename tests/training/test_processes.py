@@ -80,7 +80,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
     The first epoch ran on one process, which then crashed: a run may go on elsewhere.
     """
-    options = ["method.drop_path=0.3", "data.test=21"]
+    options = ["method.drop_path=0.3", "data.test=21", "data.val=1"]
     alone = run(compose_config(arguments(tmp_path / "one", *options)))
     crash = {"callbacks": {"stop": {"_target_": "tests.training.test_run.StopAfter", "step": 4}}}
     with pytest.raises(RuntimeError, match="crashed"):
