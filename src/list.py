@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from src.config.manual import choices
+from src.config.manual import CONF, choices
 
 GROUPS = {
     "experiments": "experiment",
@@ -19,33 +19,45 @@ GROUPS = {
     "loggers": "logger",
     "debug": "debug",
 }
+TABLES = "tables"
+EXPERIMENTS = CONF.parent / "experiments"
 
 
 def main(arguments: list[str]) -> int:
-    """Print every group, or the one that was asked for; 2 for one that is not there."""
+    """Print every group, or those that were asked for; 2 for one that is not there."""
+    known = [*GROUPS, TABLES]
     if {"-h", "--help"} & set(arguments):
-        print(f"{__doc__}\nGROUP is one of {', '.join(GROUPS)}.")
+        print(f"{__doc__}\nGROUP is one of {', '.join(known)}.")
         return 0
-    wanted = arguments or list(GROUPS)
-    unknown = [name for name in wanted if name not in GROUPS]
+    wanted = arguments or known
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        print(f"there is no group {unknown[0]}; give one of {', '.join(GROUPS)}", file=sys.stderr)
+        print(f"there is no group {unknown[0]}; give one of {', '.join(known)}", file=sys.stderr)
         return 2
     console = Console(highlight=False)
     for number, name in enumerate(wanted):
         if number:
             console.print()
-        show(console, name, GROUPS[name])
+        if name == TABLES:
+            show(console, name, "experiments/.../README.md has the commands", tables())
+        else:
+            show(console, name, f"{GROUPS[name]}=...", choices(GROUPS[name]))
     return 0
 
 
-def show(console: Console, title: str, group: str) -> None:
+def tables() -> dict[str, str]:
+    """The folders of the paper's tables, and the first line of each one's read-me."""
+    readmes = sorted(EXPERIMENTS.glob("*/README.md"))
+    return {file.parent.name: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in readmes}
+
+
+def show(console: Console, title: str, how: str, options: dict[str, str]) -> None:
     """Print a group: how it is chosen, then a line an option."""
-    console.print(Text.assemble((title, "bold"), f"  {group}=..."))
+    console.print(Text.assemble((title, "bold"), f"  {how}"))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", overflow="fold")
     table.add_column(overflow="fold")
-    for option, about in choices(group).items():
+    for option, about in options.items():
         table.add_row(Text(f"  {option}"), Text(about))
     console.print(table)
 

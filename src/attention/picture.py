@@ -39,8 +39,8 @@ def heat(values: NDArray[np.floating]) -> Bytes:
     return np.stack([np.interp(values, steps, channel) for channel in INFERNO.T], axis=-1).round().astype(np.uint8)
 
 
-def overlay(image: Bytes, attention: NDArray[np.floating], mask: NDArray[np.bool_]) -> Bytes:
-    """An attention map as heat over its image in grey, the object outlined in white: (3, S, S) uint8.
+def overlay(image: Bytes, attention: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Bytes:
+    """An attention map as heat over its image in grey, the object outlined in white if it is known: (3, S, S) uint8.
 
     `image` (3, S, S) RGB; `attention` (gh, gw), not negative, enlarged bilinearly, its largest value
     brightest; `mask` (S, S).
@@ -50,15 +50,16 @@ def overlay(image: Bytes, attention: NDArray[np.floating], mask: NDArray[np.bool
     colours = heat(np.asarray(scaled.resize(size, Image.Resampling.BILINEAR)))
     grey = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[..., None]
     mixed = (HEAT * colours + (1 - HEAT) * grey).round().astype(np.uint8)
-    mixed[_outline(mask)] = 255
+    if mask is not None:
+        mixed[_outline(mask)] = 255
     return np.ascontiguousarray(mixed.transpose(2, 0, 1))
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Bytes]]]) -> Image.Image:
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Bytes]]], outlined: bool = True) -> Image.Image:
     """One picture of rows of tiles, each row with its title at the left, and under them what the colours mean.
 
-    `rows` pairs of a title, which may have several lines, and tiles (3, S, S) RGB uint8. Raises `ValueError` where
-    there is no tile.
+    `rows` pairs of a title, which may have several lines, and tiles (3, S, S) RGB uint8; `outlined` whether the
+    overlays have their objects outlined. Raises `ValueError` where there is no tile.
     """
     columns = max((len(tiles) for _, tiles in rows), default=0)
     if not columns:
@@ -68,7 +69,7 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Bytes]]]) -> Image.Image:
     left = 2 * MARGIN + round(max(ruler.multiline_textbbox((0, 0), title, font=font)[2] for title, _ in rows))
     step = TILE + GAP
     foot = MARGIN + len(rows) * step
-    key = _key()
+    key = _key(outlined)
     width = left + max(columns * step - GAP, key.width) + MARGIN
     sheet = Image.new("RGB", (width, foot + key.height + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -95,10 +96,12 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return grown & ~mask
 
 
-def _key() -> Image.Image:
+def _key(outlined: bool) -> Image.Image:
     """What the colours of `overlay` mean, in one line."""
     font = ImageFont.load_default(size=FONT_SIZE - 2)
-    before, after = "no attention", "the tile's largest; outlined in white: the object"
+    before, after = "no attention", "the tile's largest"
+    if outlined:
+        after += "; outlined in white: the object"
     start = round(font.getlength(before)) + GAP
     end = start + TILE + GAP
     key = Image.new("RGB", (end + round(font.getlength(after)), 2 * FONT_SIZE), PAPER)

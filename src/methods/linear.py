@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from src.methods.method import Features, Method, Noise
-from src.methods.vit import Trace, embed
+from src.methods.vit import Trace
 
 
 class Linear(Method):
@@ -17,9 +17,7 @@ class Linear(Method):
         return name.startswith("head.")
 
     def before(self, images: Tensor, noise: Noise, trace: Trace) -> Features:
-        x = embed(self.backbone, images)
-        trace.note("pass1.embed", x)
-        tokens = self.backbone.norm(self.run_blocks(x, noise, trace))
+        tokens = self.backbone.norm(self.run_blocks(self.embed(images, trace), noise, trace))
         trace.note("pass1.norm", tokens)
         return {"pooled": tokens[:, 0]}
 

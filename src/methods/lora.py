@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.methods.low_rank import LowRank
 from src.methods.method import Features, Method, Noise, generator
-from src.methods.vit import Trace, blocks_of, embed, run_block
+from src.methods.vit import Trace, blocks_of, run_block
 
 PARTS = ("query", "key", "value")
 PROJECTIONS = ("qkv", *PARTS, "proj", "fc1", "fc2")
@@ -59,9 +59,7 @@ class Lora(Method):
         return name.startswith(("updates.", "head."))
 
     def before(self, images: Tensor, noise: Noise, trace: Trace) -> Features:
-        tokens = embed(self.backbone, images)
-        trace.note("pass1.embed", tokens)
-        return {"tokens": tokens}
+        return {"tokens": self.embed(images, trace)}
 
     def after(self, features: Features, noise: Noise, trace: Trace) -> Tensor:
         x = features["tokens"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from src.methods.vit import Trace, blocks_of, check_backbone, drop_path_rates, run_block
+from src.methods.vit import Trace, blocks_of, check_backbone, drop_path_rates, embed, run_block
 
 Features = dict[str, Tensor]
 """What `frozen` hands to `adapted`: tensors by name, batch first, the intermediates asked for among them."""
@@ -139,6 +139,12 @@ class Method(nn.Module):
         """Let autograd see the trained parameters only; each constructor ends with it."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(self.trains(name))
+
+    def embed(self, images: Tensor, trace: Trace) -> Tensor:
+        """Images (B, 3, H, W) to the tokens (B, N, d) that enter the first block."""
+        tokens = embed(self.backbone, images)
+        trace.note("pass1.embed", tokens)
+        return tokens
 
     def run_blocks(
         self, x: Tensor, noise: Noise, trace: Trace, *, first: int = 0, last: int | None = None, number: int = 1

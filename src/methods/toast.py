@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.methods.low_rank import LowRank
 from src.methods.method import Features, Method, Noise, generator
 from src.methods.pretuned import read_pretuned
-from src.methods.vit import Trace, blocks_of, embed, run_block
+from src.methods.vit import Trace, blocks_of, run_block
 
 
 class FeedbackLinear(nn.Linear):
@@ -129,9 +129,7 @@ class Toast(Method):
         return super().undecayed() | (set() if self.decay_task_embedding else {"task_embedding"})
 
     def before(self, images: Tensor, noise: Noise, trace: Trace) -> Features:
-        x = embed(self.backbone, images)
-        trace.note("pass1.embed", x)
-        entry = self.run_blocks(x, noise, trace, last=self.first_block)
+        entry = self.run_blocks(self.embed(images, trace), noise, trace, last=self.first_block)
         last = self.run_blocks(entry, noise, trace, first=self.first_block)
         first_pass = self.backbone.norm(last)
         trace.note("pass1.norm", first_pass)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.methods.method import Draw, Features, Method, Noise, generator
-from src.methods.vit import Trace, blocks_of, embed, run_block
+from src.methods.vit import Trace, blocks_of, run_block
 
 
 class Vpt(Method):
@@ -49,9 +49,7 @@ class Vpt(Method):
         return draws
 
     def before(self, images: Tensor, noise: Noise, trace: Trace) -> Features:
-        tokens = embed(self.backbone, images)
-        trace.note("pass1.embed", tokens)
-        return {"tokens": tokens}
+        return {"tokens": self.embed(images, trace)}
 
     def after(self, features: Features, noise: Noise, trace: Trace) -> Tensor:
         x = features["tokens"]
