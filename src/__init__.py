@@ -1,6 +1,11 @@
 """TOAST and its rivals: transfer learning of frozen vision transformers."""
 
+import os
 from typing import Any
+
+# Before torch loads OpenMP: threads that wait for each other sleep instead of spinning. On a machine with anything else
+# to do, loader workers for one, spinning made small models ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def load(run: str, *arguments: str) -> tuple[Any, Any, list[str]]:
