@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print(demo_table(rows))
         picture = Path(configs[0]["paths"]["runs"]) / "demo.png"
         demo_picture(rows, picture)
-        console.print(f"where each method looks: {picture}", soft_wrap=True, highlight=False)
+        console.print(f"where each method looks: {picture}", soft_wrap=True, highlight=False, markup=False)
     except UserError as error:
         return complain(error)
     except Stopped as error:

@@ -24,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
 
         results = evaluate(folder, [argument for argument in arguments if not argument.startswith("run=")])
         record = read_record(folder)
+    except KeyboardInterrupt:
+        return 130
     except UserError as error:
         return complain(error)
     recorded = record.metrics.get("test/accuracy") if record else None

@@ -56,7 +56,7 @@ def many(arguments: Sequence[str]) -> int:
         console.print(summary(records))
     for job, reason in failed:
         console.print(f"failed: {' '.join(job.arguments)}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    return 1 if failed else 0
+    return 1 if failed else 3 if any(record.status == "diverged" for record in records) else 0
 
 
 if __name__ == "__main__":

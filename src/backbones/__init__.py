@@ -3,6 +3,6 @@
 from src.backbones.checksum import tensors_sha256
 from src.backbones.files import read_tensors
 from src.backbones.hub import local_file
-from src.backbones.load import Backbone, load
+from src.backbones.load import EMBEDDED, Backbone, load
 
-__all__ = ["Backbone", "load", "local_file", "read_tensors", "tensors_sha256"]
+__all__ = ["EMBEDDED", "Backbone", "load", "local_file", "read_tensors", "tensors_sha256"]

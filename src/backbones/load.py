@@ -19,6 +19,7 @@ from src.backbones.hub import find_or_fetch
 from src.backbones.names import listed, to_timm_names
 from src.records.errors import UserError
 
+EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "embedded_vit.safetensors"
 SOURCES = ("timm", "file", "random", "embedded")
 
 
@@ -59,8 +60,11 @@ def load(
     `image_size` in pixels, one number or (height, width), None for that of the weights; other sizes resize the
     position embedding by grid (bicubic, antialiased). `folder` is where timm's weights may lie besides the hub's cache.
     An embedded file is a safetensors file with the JSON of `architecture`, `mean` and `std` in its metadata; the latter
-    two count for any safetensors file. Leaves the global random state alone. Raises UserError.
+    two count for any safetensors file; without `file` it is the one that comes with the project. Leaves the global
+    random state alone. Raises UserError.
     """
+    if source == "embedded" and file is None:
+        file = str(EMBEDDED)
     _check_source(source, file, part, architecture)
     path = Path(file).expanduser() if file is not None else None
     metadata = read_metadata(path) if path is not None else {}

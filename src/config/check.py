@@ -188,6 +188,10 @@ def without_defaults(config: Any) -> Any:
         return config
     kept = {key: without_defaults(value) for key, value in config.items()}
     if "_target_" in config:
+        hints = type_hints(find_target(str(config["_target_"])))
+        for key, value in kept.items():
+            if hints.get(key) is float and isinstance(value, int):
+                kept[key] = float(value)  # 1 and 1.0 are one value
         for key, parameter in signature(find_target(str(config["_target_"]))).items():
             default = parameter.default
             same = list(default) if isinstance(default, tuple) else default

@@ -17,12 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.check import accepted, check_trusted
-from src.config.rows import look_up
+from src.config.rows import changes, look_up
 from src.records import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
 PATH_KEYS = {"root", "file", "folder", "init", "copy", "archives"}
+PARTS = ("method", "data", "backbone", "optim", "trainer", "preset", "recipe", "paths")
+NAMED = ("method", "data", "preset", "recipe")
+STAND_IN = "a_path_of_the_command_line_{}_"
 NO_PATH = {"random", "null", "none", "???"}
 SHOWN = 4
 
@@ -44,9 +47,11 @@ def split_paths(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and is_path(key, value):
+            if not value:
+                raise UserError(f"{key}= is empty; give a path")
             if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
                 value = value[1:-1]
-            stand_in = f"path_{len(paths)}_on_the_command_line"
+            stand_in = STAND_IN.format(len(paths))
             paths[stand_in] = os.path.abspath(os.path.expanduser(value))
             argument = f"{key}={stand_in}"
         kept.append(argument)
@@ -99,6 +104,7 @@ def compose_config(arguments: Sequence[str]) -> dict[str, Any]:
         base = hydra_compose(chosen)
         lines = chosen + [checked_value(o, base, typed_targets(values)) for o in values]
         config = resolve(hydra_compose(lines))
+        config["changed"] = changes(config, resolve_loosely(base))
     resolved = put_back(config, paths)
     assert isinstance(resolved, dict)
     return resolved
@@ -239,12 +245,28 @@ def hydra_compose(lines: list[str]) -> DictConfig:
 def resolve(config: DictConfig) -> Any:
     """The config with every interpolation looked up."""
     try:
+        for key in config.paths:
+            # From the environment or conf/local: `~` is the home folder, a relative path counts from the project's.
+            if STAND_IN.split("{")[0] not in str(config.paths[key]):
+                config.paths[key] = str(PROJECT / os.path.expanduser(str(config.paths[key])))
         missing = list(missing_keys(OmegaConf.to_container(config, resolve=False)))
         if missing:
             raise UserError(f"{', '.join(missing)} must be given")
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise user_error(error) from error
+
+
+def resolve_loosely(config: DictConfig) -> dict[str, Any]:
+    """The config's parts with what can be looked up without the user's values; {} for a part that cannot."""
+    parts: dict[str, Any] = {}
+    for key in map(str, config):
+        try:
+            node = config[key]
+            parts[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        except OmegaConfBaseException:
+            parts[key] = {}
+    return parts
 
 
 def missing_keys(node: Any, place: str = "") -> Iterator[str]:
@@ -277,8 +299,10 @@ def load_config(path: Path, arguments: Sequence[str] = (), without: Sequence[str
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"the config {path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("method"), dict):
+    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in PARTS):
         raise UserError(f"{path} is not a run's config.yaml")
+    if not {"seed", "stage", "ckpt", "force", *PARTS} <= config.keys() or not all("name" in config[p] for p in NAMED):
+        raise UserError(f"{path} is not a whole config.yaml; take the one that the run wrote")
     config |= {key: {} for key in without}
     check_trusted(config, {argument.partition("=")[0].lstrip("+") for argument in arguments})
     arguments, paths = split_paths(arguments)
@@ -286,7 +310,7 @@ def load_config(path: Path, arguments: Sequence[str] = (), without: Sequence[str
         base = OmegaConf.create(config)
         values = parse(arguments)
         for override in values:
-            if isinstance(base.get(override.key_or_group), DictConfig):
+            if is_group(override) or isinstance(base.get(override.key_or_group), DictConfig):
                 raise UserError(
                     f"{line(override)} chooses an option, but {path} has its choices written out; "
                     "start anew with experiment=..."

@@ -64,9 +64,34 @@ RECIPE_KEYS = {
 """Where each value of a recipe is used."""
 
 
+PUBLISHED_OPTIM = "src.training.optim.Sgd"
+"""What every published value was for."""
+
+
+def changes(config: Config, base: Config) -> list[str]:
+    """Dotted keys that were given on the command line, may change results, and are not what the choices say anyway."""
+    found = []
+    for part, apart in BESIDE_RESULTS.items():
+        mine, theirs = config.get(part) or {}, base.get(part) or {}
+        found += [f"{part}.{key}" for key in mine if key not in apart and mine[key] != theirs.get(key)]
+    return found
+
+
+BESIDE_RESULTS = {
+    "method": {"init"},  # has a mark of its own
+    "optim": set[str](),
+    "data": {"root", "workers", "archives", "copy", "subset", "name"},
+    "trainer": {"threads", "devices", "num_nodes", "accelerator", "strategy"},
+    "backbone": {"file", "folder", "part", "name", "source", "image_size"},  # the backbone is looked at by itself
+}
+"""Parts of a config that make a recipe, and keys in them that do not."""
+
+
 def is_own_recipe(config: Config, backbone: str) -> bool:
     """Whether a run departs from what was published: an unpublished row, a value of the user's, another backbone."""
-    if backbone not in config["recipe"]["backbones"]:
+    if backbone not in config["recipe"]["backbones"] or config["backbone"].get("source") == "random":
+        return True
+    if config.get("changed") or config["optim"].get("_target_") != PUBLISHED_OPTIM:
         return True
     for key, place in RECIPE_KEYS.items():
         node: Any = config

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from src.records.errors import UserError
+from src.records.files import write_text
 
 BEAT = 5.0
 """Seconds between two heartbeats of an owner."""
@@ -35,7 +36,6 @@ class Claim:
         self.thread = threading.Thread(target=self.keep_alive, daemon=True)
 
     def __enter__(self) -> "Claim":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         while not self.publish():
             owner = self.owner()
             if owner is not None and self.is_alive(owner):
@@ -76,7 +76,7 @@ class Claim:
     def publish(self) -> bool:
         """Take the claim if nobody has it."""
         own = self.path.with_name(f".claim.{self.token}")
-        own.write_text(self.content())
+        write_text(own, self.content())
         try:
             os.link(own, self.path)
         except FileExistsError:

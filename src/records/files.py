@@ -11,17 +11,19 @@ from typing import BinaryIO
 from src.records.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT}
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the name `path` only once it is whole and on disk; on an error the old file stays.
 
-    Raises UserError if the disk is full.
+    Raises UserError if the disk is full or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
@@ -33,9 +35,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             raise UserError(
                 f"there is no space left to write {path}; free some and start the same command again"
             ) from error
+        if error.errno in CLOSED:
+            raise UserError(f"{path} cannot be written ({error.strerror}); give a folder that may be") from error
         raise
     finally:
-        Path(name).unlink(missing_ok=True)
+        if name:
+            Path(name).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,24 +8,26 @@ from typing import Any
 # Where things lie, who watches and what computes: none of it changes the results (beyond rounding).
 OUTSIDE = {
     "paths", "logger", "callbacks", "launcher", "ckpt", "dry_run", "force", "experiment", "debug", "recipe", "backbone",
+    "changed",
 }  # fmt: skip
 OUTSIDE_TRAINER = {"threads", "devices", "num_nodes", "accelerator", "strategy", "_target_"}
 OUTSIDE_DATA = {"root", "workers", "archives", "copy"}
 
 
 def identity(
-    config: Mapping[str, Any], weights: str, image_size: list[int], data: str, init: str | None
+    config: Mapping[str, Any], backbone: Mapping[str, Any], data: Mapping[str, Any], init: str | None
 ) -> dict[str, Any]:
     """The part of a resolved config that changes results, with checksums in the place of paths.
 
-    weights: checksum of the backbone. data: fingerprint of the data set. init: checksum of a pre-tuned module, if any.
+    backbone: checksum of its weights, and what they do not show (heads, image size). data: fingerprint of the data set,
+    mean and standard deviation. init: checksum of a pre-tuned module, if any.
     """
     kept: dict[str, Any] = {key: value for key, value in config.items() if key not in OUTSIDE}
     kept["trainer"] = {k: v for k, v in config["trainer"].items() if k not in OUTSIDE_TRAINER}
-    kept["data"] = {k: v for k, v in config["data"].items() if k not in OUTSIDE_DATA} | {"fingerprint": data}
+    kept["data"] = {k: v for k, v in config["data"].items() if k not in OUTSIDE_DATA} | dict(data)
     kept["method"] = dict(config["method"]) | ({"init": init} if init else {})
     kept["preset"] = config["preset"]["name"]
-    kept["backbone"] = {"sha256": weights, "image_size": image_size}
+    kept["backbone"] = dict(backbone)
     return kept
 
 

@@ -160,7 +160,7 @@ def data(arguments: Sequence[str]) -> Iterator[Finding]:
 
 def weights(arguments: Sequence[str]) -> Iterator[Finding]:
     """The weights of every backbone."""
-    from src.backbones import local_file
+    from src.backbones import EMBEDDED, local_file
 
     for option in choices("backbone"):
         node = chosen(arguments, f"backbone={option}")["backbone"]
@@ -168,7 +168,8 @@ def weights(arguments: Sequence[str]) -> Iterator[Finding]:
         if node["source"] == "random":
             yield Finding(option, "drawn from the seed")
             continue
-        file = Path(node["file"]) if node["file"] else local_file(name, folder)
+        own = node["file"] or (EMBEDDED if node["source"] == "embedded" else None)
+        file = Path(own) if own else local_file(name, folder)
         if file is not None and file.is_file():
             yield Finding(option, f"in {file}")
         elif file is not None:

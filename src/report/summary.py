@@ -7,6 +7,9 @@ from rich.table import Table
 
 from src.records import Record
 
+OWN = ("name", "seed", "config_hash", "metrics", "cost", "environment", "devices", "error", "status", "experiment")
+"""Fields in which runs of the same settings differ."""
+
 
 def summary(records: Sequence[Record]) -> Table:
     """A row for the runs that differ in nothing but their seed: accuracies, mean and standard deviation over seeds."""
@@ -30,10 +33,8 @@ def groups(records: Sequence[Record]) -> list[list[Record]]:
     """Records of the same settings together, in the order in which each came first."""
     found: dict[str, list[Record]] = {}
     for record in records:
-        same = (record.method, record.dataset, record.task, record.preset, record.options, record.optim, record.epochs)
-        found.setdefault(repr((*same, record.batch_size, record.backbone["sha256"], record.precision)), []).append(
-            record
-        )
+        same = vars(record) | dict.fromkeys(OWN)
+        found.setdefault(repr(same), []).append(record)
     return list(found.values())
 
 

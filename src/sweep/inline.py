@@ -22,7 +22,9 @@ def run_all(jobs: Sequence[Job]) -> tuple[list[Record], list[tuple[Job, str]]]:
     records: list[Record] = []
     failed: list[tuple[Job, str]] = []
     for number, job in enumerate(jobs, 1):
-        console.print(f"job {number} of {len(jobs)}: {' '.join(job.arguments)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"job {number} of {len(jobs)}: {' '.join(job.arguments)}", markup=False, highlight=False, soft_wrap=True
+        )
         try:
             records.append(run_job(job))
         except (UserError, RuntimeError, OSError, ValueError) as error:

@@ -86,8 +86,10 @@ class Stopwatch(Callback):
         self.epochs: list[tuple[float, float, int]] = []
         self.mark = self.waited = self.begun = 0.0
         self.images = 0
+        self.devices = 1
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        self.devices = trainer.world_size
         self.begun = self.mark = time.perf_counter()
         self.waited, self.images = 0.0, 0
 
@@ -96,7 +98,8 @@ class Stopwatch(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         # Stand-ins are computed too, but no image of the epoch.
-        self.images += int(batch.weights.sum()) if trainer.world_size > 1 else len(batch.labels)
+        share = trainer.world_size > 1 or trainer.accumulate_grad_batches > 1
+        self.images += int(batch.weights.sum()) if share else len(batch.labels)
         self.mark = time.perf_counter()
 
     def on_validation_start(self, trainer: Any, module: Any) -> None:
@@ -125,7 +128,7 @@ class Stopwatch(Callback):
             return {"seconds_per_epoch": None, "images_per_second": None, "data_wait_share": None}
         return {
             "seconds_per_epoch": median(seconds for seconds, _, _ in epochs),
-            "images_per_second": sum(images for _, _, images in epochs) / sum(seconds for seconds, _, _ in epochs),
+            "images_per_second": self.devices * sum(i for _, _, i in epochs) / sum(s for s, _, _ in epochs),
             "data_wait_share": sum(waited for _, waited, _ in epochs) / sum(seconds for seconds, _, _ in epochs),
             "peak_memory_bytes": peak_memory(),
         }

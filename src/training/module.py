@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from src.backbones import tensors_sha256
 from src.data.module import Batch
 from src.methods import Method
+from src.methods.vit import blocks_of
 from src.records import UserError
 from src.training.noise import draw_noise
 from src.training.optim import Optim
@@ -125,10 +126,11 @@ class TransferModule(LightningModule):
         if missing:
             raise RuntimeError(f"declared as trained, but without a gradient: {', '.join(missing)}")
 
+    def on_train_epoch_start(self) -> None:
+        self.results = {}  # an epoch without validation has no validation figures, not the last ones
+
     def on_train_epoch_end(self) -> None:
         self.finish("train")
-        if not math.isfinite(self.results["train/loss"]):
-            raise Diverged(f"the loss is not finite in epoch {self.current_epoch + 1}")
 
     # Evaluation
 
@@ -160,6 +162,8 @@ class TransferModule(LightningModule):
         self.tally(split).reset()
         self.results |= {f"{split}/{name}": value for name, value in found.items()}
         logged = {f"{split}/{name}": found[name] for name in ("loss", "accuracy")}
+        if not math.isfinite(found["loss"]):
+            raise Diverged(f"the {split} loss is not finite in epoch {self.current_epoch + 1}")
         self.log_dict(logged | ({"lr": self.rate} if split == "train" else {}), rank_zero_only=True)
 
     # Checkpoints
@@ -176,9 +180,16 @@ class TransferModule(LightningModule):
         checkpoint["state_dict"] = {f"method.{name}": state[f"method.{name}"] for name in self.method.trained()}
         checkpoint["frozen"] = self.frozen()
         checkpoint["classes"] = self.classes
+        checkpoint["heads"] = heads(self.method)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(self.method, checkpoint, self.frozen())
+
+
+def heads(method: Method) -> int:
+    """Attention heads of the backbone, which its weights do not show."""
+    count: int = blocks_of(method.backbone)[0].attn.num_heads
+    return count
 
 
 def trained_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
@@ -199,6 +210,8 @@ def check_checkpoint(method: Method, checkpoint: dict[str, Any], frozen: dict[st
         if value.shape != parameters[name].shape:
             shapes = f"{tuple(value.shape)} there and {tuple(parameters[name].shape)} here"
             raise UserError(f"the checkpoint is of another size: {name} is {shapes}")
+    if checkpoint.get("heads") != heads(method):
+        raise UserError(f"the checkpoint is of a backbone with {checkpoint.get('heads')} heads, not {heads(method)}")
     changed = sorted(name for name, digest in frozen.items() if checkpoint.get("frozen", {}).get(name) != digest)
     if changed:
         raise UserError(

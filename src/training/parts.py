@@ -17,6 +17,7 @@ from src.config.rows import is_own_recipe
 from src.data.module import ImageData
 from src.methods import Method, UnsupportedBackbone
 from src.records import Record, UserError, config_hash, environment, identity, run_name
+from src.training.module import heads
 from src.training.optim import Optim
 from src.training.trainer import Trainer
 
@@ -43,7 +44,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     given = dict(GIVEN)
     for name in config.get("logger") or {}:
         given[f"logger.{name}"] = {"folder", "record"}
-    if not isinstance(config["seed"], int) or isinstance(config["seed"], bool) or config["seed"] < 0:
+    if not isinstance(config["seed"], int) or isinstance(config["seed"], bool) or not 0 <= config["seed"] < 2**63:
         raise UserError(f"seed is {config['seed']!r}; give a whole number that is not negative")
     if config["stage"] not in STAGES:
         raise UserError(f"stage is {config['stage']!r}; it is {', '.join(STAGES)}")
@@ -54,6 +55,12 @@ def check_config(config: Mapping[str, Any]) -> None:
         target = find_target(config[place]["_target_"])
         if not (isinstance(target, type) and issubclass(target, kind)):
             raise UserError(f"{place}._target_={config[place]['_target_']} is not a {kind.__module__}.{kind.__name__}")
+    if not isinstance(config["force"], bool):
+        raise UserError(f"force is {config['force']!r}; expected true or false")
+    for key in ("threads", "accumulate_grad_batches"):
+        value = config["trainer"].get(key)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"trainer.{key} is {value!r}; give at least 1")
     epochs = config["trainer"].get("max_epochs")
     if not isinstance(epochs, int) or epochs < 1:
         raise UserError(f"trainer.max_epochs is {epochs!r}; give at least 1")
@@ -99,7 +106,9 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
     """The record of a run before it has run."""
     table = data.table
     init = getattr(method, "init_sha256", None)
-    part = identity(without_defaults(config), backbone.sha256, list(backbone.image_size), table.fingerprint(), init)
+    weights = {"sha256": backbone.sha256, "heads": heads(method), "image_size": list(backbone.image_size)}
+    images = {"fingerprint": table.fingerprint(), "mean": list(data.mean), "std": list(data.std)}
+    part = identity(without_defaults(config), weights, images, init)
     hashed = config_hash(part)
     optim = {key: value for key, value in config["optim"].items() if key != "_target_"}
     task = config["data"].get("task")

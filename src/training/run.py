@@ -37,9 +37,11 @@ def run(config: Mapping[str, Any]) -> Record:
         parts = make_parts(config)
         folder = run_folder(config, parts.record)
         with ExitStack() as stack:
-            if rank() == 0:
-                stack.enter_context(Claim(folder))
+            # Before the claim, which a folder that may only be read does not allow; and after it, since it may be late.
             done = finished(config, folder)
+            if done is None and rank() == 0:
+                stack.enter_context(Claim(folder))
+                done = finished(config, folder)
             if done is not None:
                 stack.enter_context(speaking(None))
                 log.info(f"{done.name} is {done.status} already; force=true repeats it")

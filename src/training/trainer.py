@@ -1,5 +1,6 @@
 """Lightning's Trainer with the few things that this project adds, and a checkpoint writer that never tears a file."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,11 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name, flushes and renames; reads one without running code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        # Serialised first: torch's own writer turns a full disk into an error of another kind.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
         with atomic(Path(path)) as file:
-            torch.save(checkpoint, file)
+            file.write(content.getbuffer())
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None

@@ -80,6 +80,14 @@ def test_presets_set_what_the_paper_and_the_code_do_differently() -> None:
         (["experiment=fgvc/linear"], True),
         (["experiment=fgvc/vpt"], False),
         (["experiment=fgvc/vpt", "method.prompts=5"], True),
+        (["experiment=fgvc/toast", "method.drop_path=0.5"], True),
+        (["experiment=fgvc/toast", "method.drop_path=0.1"], False),
+        (["experiment=fgvc/toast", "optim.schedule=step"], True),
+        (["experiment=fgvc/toast", "optim=adamw"], True),
+        (["experiment=fgvc/toast", "data.normalisation=backbone"], True),
+        (["experiment=fgvc/toast", "trainer.gradient_clip_val=1.0"], True),
+        (["experiment=fgvc/toast", "backbone.source=random"], True),
+        (["experiment=fgvc/toast", "trainer=ddp", "data.workers=3", "data.root=/x", "trainer.threads=1"], False),
     ],
 )
 def test_what_is_unpublished_is_an_own_recipe(arguments: list[str], own: bool) -> None:
@@ -181,6 +189,11 @@ def test_data_is_found_under_paths_data(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert compose_config([f"paths.data={tmp_path}"])["data"]["root"] == f"{tmp_path}/CUB_200_2011"
     monkeypatch.setenv("TOAST_DATA", "/from/the/environment")
     assert compose_config([])["data"]["root"] == "/from/the/environment/CUB_200_2011"
+    monkeypatch.setenv("TOAST_DATA", "~/sets")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert compose_config([])["data"]["root"] == "/home/me/sets/CUB_200_2011"
+    with pytest.raises(UserError, match="empty"):
+        compose_config(["paths.runs="])
 
 
 def test_a_local_default_of_ones_own_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -202,6 +215,12 @@ def test_a_saved_config_is_the_same_config(tmp_path: Path) -> None:
         load_config(tmp_path / "config.yaml", ["method=lora"])
     with pytest.raises(UserError, match=r"near it are .*method\.rank"):
         load_config(tmp_path / "config.yaml", ["method.rnak=3"])
+    for label in ("experiment=fgvc/lora", "debug=fast"):
+        with pytest.raises(UserError, match="written out"):
+            load_config(tmp_path / "config.yaml", [label])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "seed"}))
+    with pytest.raises(UserError, match="not a whole"):
+        load_config(tmp_path / "config.yaml")
     (tmp_path / "config.yaml").write_text("[not, a, config]")
     with pytest.raises(UserError, match=r"not a run's config\.yaml"):
         load_config(tmp_path / "config.yaml")

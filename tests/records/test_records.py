@@ -20,7 +20,7 @@ from src.records import claim as claim_module
 
 def hashed(*arguments: str, weights: str = "w", data: str = "d", init: str | None = None) -> str:
     config = without_defaults(compose_config(["experiment=fgvc/toast", *arguments]))
-    return config_hash(identity(config, weights, [224, 224], data, init))
+    return config_hash(identity(config, {"sha256": weights}, {"fingerprint": data}, init))
 
 
 SAME = [

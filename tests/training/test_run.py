@@ -2,6 +2,8 @@
 
 import csv
 import json
+import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -144,9 +146,31 @@ def test_a_loss_that_is_not_a_number_is_a_result(tmp_path: Path) -> None:
     assert run(config).status == "diverged"
 
 
+def test_a_last_step_that_blows_up_is_divergence_too(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "optim.lr=1e38", "trainer.max_epochs=1", "data.batch_size=64", method="linear")
+    assert run(config).status == "diverged"
+
+
+def test_an_epoch_without_validation_has_no_validation_figures(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "trainer.check_val_every_n_epoch=2")
+    record = run(config)
+    assert [bool(row["val/loss"]) for row in table(folder_of(config, record) / "metrics.csv")] == [False, True, False]
+    assert "val/accuracy" not in record.metrics
+
+
+def test_heads_of_a_backbone_are_part_of_what_it_is(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "trainer.max_epochs=1")
+    record = run(config)
+    other = run(tiny(tmp_path, "trainer.max_epochs=1", "backbone.architecture.num_heads=4"))
+    assert other.name != record.name
+    with pytest.raises(UserError, match="3 heads, not 4"):
+        load_saved(folder_of(config, record), ["backbone.architecture.num_heads=4"])
+
+
 def test_the_second_start_of_a_run_is_refused(tmp_path: Path) -> None:
     config = tiny(tmp_path, "trainer.max_epochs=1")
     record = run(config)
+    (folder_of(config, record) / "result.json").unlink()
     with Claim(folder_of(config, record)), pytest.raises(UserError, match="being computed by process"):
         run(config)
 
@@ -217,18 +241,25 @@ def test_out_of_memory_names_the_argument_to_lower(tmp_path: Path, monkeypatch: 
 
 
 def test_a_disk_that_fills_while_saving_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second checkpoint meets the largest file that the process may write."""
     config = tiny(tmp_path)
-    save, calls = torch.save, []
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    serialise, calls = torch.save, []
 
-    def save_once(*arguments: Any, **options: Any) -> None:
+    def fill(*arguments: Any, **options: Any) -> None:
         calls.append(1)
+        serialise(*arguments, **options)
         if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        save(*arguments, **options)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, limits[1]))
 
-    monkeypatch.setattr(torch, "save", save_once)
-    with pytest.raises(UserError, match="no space left"):
-        run(config)
+    monkeypatch.setattr(torch, "save", fill)
+    try:
+        with pytest.raises(UserError, match="no space left"):
+            run(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
     (folder,) = tmp_path.iterdir()
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
     assert len(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]) > 0
