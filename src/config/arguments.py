@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.compose import compose_config, load_config
+from src.config.compose import compose_config
+from src.config.saved import load_config
 
 
 def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:

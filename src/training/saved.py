@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config.compose import load_config
+from src.config.saved import load_config
 from src.data.module import ImageData
 from src.methods import Method
 from src.records import UserError

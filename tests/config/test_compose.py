@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.config.compose import CONF, compose_config, load_config, split_paths
+from src.config.compose import CONF, compose_config, split_paths
 from src.config.rows import RECIPE_KEYS, is_own_recipe
+from src.config.saved import load_config
 from src.records import UserError
 from src.training.parts import check_config
 

@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch import Callback
 
 import src
-from src.config.compose import load_config
+from src.config.saved import load_config
 from src.records import Claim, Record, UserError, read_record
 from src.training import run as run_module
 from src.training.evaluate import evaluate
