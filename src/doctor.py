@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from src.records import end_with_reader
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,6 +18,7 @@ ESSENTIAL = ("versions", "torch and torchvision", "room")
 
 def main(arguments: list[str]) -> int:
     """Print every finding; 0 if training can run, 1 if something that it needs is broken."""
+    end_with_reader()
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0

@@ -9,23 +9,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.records import UserError, complain, read_record
+from src.records import UserError, complain, end_with_reader, read_record
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, print accuracy beside the recorded one; 0, or 2 for a mistake."""
     runs = [argument.partition("=")[2] for argument in arguments if argument.startswith("run=")]
+    end_with_reader()
     if len(runs) != 1 or "--help" in arguments:
         print(__doc__)
         return 0 if "--help" in arguments else 2
     folder = Path(os.path.abspath(os.path.expanduser(runs[0])))
     try:
         from src.training.evaluate import evaluate
-
-        results = evaluate(folder, [argument for argument in arguments if not argument.startswith("run=")])
-        record = read_record(folder)
-    except KeyboardInterrupt:
+        from src.training.signals import Stopped, stopping_on_signals
+    except KeyboardInterrupt:  # while still importing
         return 130
+    try:
+        with stopping_on_signals():
+            results = evaluate(folder, [argument for argument in arguments if not argument.startswith("run=")])
+            record = read_record(folder)
+    except Stopped as error:
+        return error.code
     except UserError as error:
         return complain(error)
     recorded = record.metrics.get("test/accuracy") if record else None

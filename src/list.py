@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from src.config.manual import CONF, choices
+from src.records import end_with_reader
 
 GROUPS = {
     "experiments": "experiment",
@@ -25,6 +26,7 @@ EXPERIMENTS = CONF.parent / "experiments"
 
 def main(arguments: list[str]) -> int:
     """Print every group, or those that were asked for; 2 for one that is not there."""
+    end_with_reader()
     known = [*GROUPS, TABLES]
     if {"-h", "--help"} & set(arguments):
         print(f"{__doc__}\nGROUP is one of {', '.join(known)}.")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from src.config.manual import manual
-from src.records import UserError, complain
+from src.records import UserError, complain, end_with_reader
 
 MULTIRUN = {"-m", "--multirun"}
 
@@ -12,6 +12,7 @@ MULTIRUN = {"-m", "--multirun"}
 def main(arguments: Sequence[str]) -> int:
     """Start, go on with, or return runs; the exit code says how they ended."""
     if not arguments or "--help" in arguments or "-h" in arguments:
+        end_with_reader()
         print(manual())
         return 0
     rest = [argument for argument in arguments if argument not in MULTIRUN]

@@ -1,6 +1,7 @@
 """The commands that must answer at once, and the doctor: what they say, how they end, what they import."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_what_must_answer_at_once_imports_neither_torch_nor_hydra(code: str, tmp
     check = "import sys; print({'torch', 'hydra', 'omegaconf'} & {name.split('.')[0] for name in sys.modules})"
     done = python("-c", f"{code}; {check}", folder=tmp_path)
     assert done.stdout.splitlines()[-1] == "set()", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["src.list"], ["src.train", "--help"], ["src.doctor"]])
+def test_a_reader_that_leaves_early_is_no_error(command: list[str], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-m", *command], cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_list_names_every_option_of_its_groups_without_escapes(tmp_path: Path) -> None:

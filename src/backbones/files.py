@@ -95,9 +95,13 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
-            return {name: torch.from_numpy(archive[name]) for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # numpy, zipfile and zlib raise of every kind on foreign bytes
         raise _torn(path, ".npz file of plain arrays", error) from error
+    text = [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]
+    if text:
+        raise UserError(f"{path} holds '{text[0]}', which is no array of numbers: give a file of weights")
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _unpickle(path: Path) -> object:

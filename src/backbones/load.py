@@ -80,6 +80,8 @@ def load(
             torch.default_generator.manual_seed(seed)
             model = found.build()
     else:
+        with torch.device("meta"):
+            found.build()  # what is no plain vision transformer is refused before it is fetched
         path = path if path is not None else find_or_fetch(found.name, folder)
         model, used_part = _load_file(found, path, part, own_grid=source == "timm")
     model.eval().requires_grad_(False)

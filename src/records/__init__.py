@@ -2,12 +2,22 @@
 
 from src.records.claim import Claim
 from src.records.environment import environment
-from src.records.errors import UserError, complain
+from src.records.errors import UserError, complain, end_with_reader
 from src.records.files import atomic, write_text
 from src.records.identity import config_hash, identity, run_name
 from src.records.record import Record, read_record
 
 __all__ = [
-    "Claim", "Record", "UserError", "atomic", "complain", "config_hash", "environment",
-    "identity", "read_record", "run_name", "write_text",
+    "Claim",
+    "Record",
+    "UserError",
+    "atomic",
+    "complain",
+    "config_hash",
+    "end_with_reader",
+    "environment",
+    "identity",
+    "read_record",
+    "run_name",
+    "write_text",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The one exception that a user's mistake ends in."""
 
+import signal
 import sys
 
 
@@ -8,6 +9,12 @@ class UserError(Exception):
 
     Commands print it without a traceback and end with exit code 2.
     """
+
+
+def end_with_reader() -> None:
+    """Let this command end quietly once nobody reads what it prints (`| head`), as other tools do."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def complain(error: UserError) -> int:

@@ -1,6 +1,8 @@
 """What a run says: on the terminal, and in its run.log."""
 
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-console = Console()
+
+class Terminal(Console):
+    """A rich console that a run outlives: when nobody reads any more (`| head`), it falls silent."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+console = Terminal()
 log = logging.getLogger("src")
 
 

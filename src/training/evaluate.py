@@ -16,6 +16,7 @@ from src.training.console import quieten
 from src.training.module import TransferModule
 from src.training.parts import set_threads
 from src.training.saved import load_saved
+from src.training.signals import KeepHandlers
 from src.training.trainer import forget_stale_ranks
 
 COLUMNS = ("image", "label", "predicted", "correct", "probability")
@@ -63,8 +64,10 @@ def evaluate(folder: Path, arguments: Sequence[str]) -> dict[str, float]:
             f"the data has other classes than {folder} was trained on; give the data.root that it was trained with"
         )
     predictions = Predictions(table.splits["test"], table.classes)
-    settings = saved.config["trainer"] | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    trainer = build(settings, "trainer", logger=False, callbacks=[predictions], default_root_dir=folder)
+    # Every image once, on one device, however the run was cut short or spread.
+    whole = {"devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 1.0, "fast_dev_run": False}
+    settings = saved.config["trainer"] | whole
+    trainer = build(settings, "trainer", logger=False, callbacks=[KeepHandlers(), predictions], default_root_dir=folder)
     module = TransferModule(saved.method, saved.classes, build(saved.config["optim"], "optim"), saved.config["seed"])
     with torch.no_grad():
         trainer.test(module, datamodule=saved.data, verbose=False)

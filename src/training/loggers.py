@@ -1,7 +1,9 @@
 """Loggers beside metrics.csv, each built for one run."""
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -11,6 +13,8 @@ from src.records import Record, UserError, config_hash
 
 def tensorboard(folder: Path) -> Logger:
     """TensorBoard events in `<run folder>/tensorboard`."""
+    # TensorBoard's own switch: a module of this name keeps it from loading TensorFlow wherever that is installed.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
     return TensorBoardLogger(save_dir=folder, name="", version="tensorboard")
 
 

@@ -27,6 +27,10 @@ GIVEN = {
 }
 KINDS = {"method": Method, "data": ImageData, "optim": Optim, "trainer": Trainer}
 STAGES = ("single", "tune", "final")
+MOST = 10_000
+"""More threads, devices or parts of a batch than this are a slip of the finger, and would hang the machine."""
+CUTS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches", "fast_dev_run")
+STOPS = ("max_steps", "max_time")
 
 
 @dataclass
@@ -57,13 +61,18 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise UserError(f"{place}._target_={config[place]['_target_']} is not a {kind.__module__}.{kind.__name__}")
     if not isinstance(config["force"], bool):
         raise UserError(f"force is {config['force']!r}; expected true or false")
-    for key in ("threads", "accumulate_grad_batches"):
+    for key in ("threads", "accumulate_grad_batches", "devices"):
         value = config["trainer"].get(key)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise UserError(f"trainer.{key} is {value!r}; give at least 1")
+        if isinstance(value, int) and not (1 <= value <= MOST or (key == "devices" and value == -1)):
+            raise UserError(f"trainer.{key} is {value!r}; give 1 to {MOST:,}")
     epochs = config["trainer"].get("max_epochs")
     if not isinstance(epochs, int) or epochs < 1:
         raise UserError(f"trainer.max_epochs is {epochs!r}; give at least 1")
+
+
+def check_trainer(config: Mapping[str, Any]) -> None:
+    """Make a trainer on trial, which takes milliseconds: what Lightning refuses is known before anything is read."""
+    build(config["trainer"], "trainer", logger=False)
 
 
 def make_parts(config: Mapping[str, Any]) -> Parts:
@@ -108,8 +117,9 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
     init = getattr(method, "init_sha256", None)
     weights = {"sha256": backbone.sha256, "heads": heads(method), "image_size": list(backbone.image_size)}
     images = {"fingerprint": table.fingerprint(), "mean": list(data.mean), "std": list(data.std)}
-    part = identity(without_defaults(config), weights, images, init)
-    hashed = config_hash(part)
+    options = method_options(config, method)
+    resolved = without_defaults({**config, "method": {**config["method"], **options}})
+    hashed = config_hash(identity(resolved, weights, images, init))
     optim = {key: value for key, value in config["optim"].items() if key != "_target_"}
     task = config["data"].get("task")
     trained = set(method.trained())
@@ -124,7 +134,7 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
         stage=config["stage"],
         method=config["method"]["name"],
         preset=config["preset"]["name"],
-        options={key: value for key, value in config["method"].items() if key not in ("name", "_target_")},
+        options=options,
         dataset=config["data"]["name"],
         task=task,
         split={split: len(images.labels) for split, images in table.splits.items()},
@@ -158,6 +168,16 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
     )
 
 
+def method_options(config: Mapping[str, Any], method: Method) -> dict[str, Any]:
+    """The method's options as it took them: the block that a negative `first_block` came to, for one."""
+    options = {key: value for key, value in config["method"].items() if key not in ("name", "_target_")}
+    return options | {
+        key: found
+        for key, value in options.items()
+        if isinstance(value, int | None) and isinstance(found := getattr(method, key, None), int)
+    }
+
+
 def marks(config: Mapping[str, Any], backbone: Backbone, data: ImageData) -> list[str]:
     """What a reader of the number must know, a word or two each."""
     found = list(data.table.marks)
@@ -169,7 +189,16 @@ def marks(config: Mapping[str, Any], backbone: Backbone, data: ImageData) -> lis
         found.append("own callback")
     if config.get("debug"):
         found.append("debug")
+    if is_partial(config["trainer"]):
+        found.append("partial")
     return found
+
+
+def is_partial(trainer: Mapping[str, Any]) -> bool:
+    """Whether the trainer's settings leave out batches, or steps of the schedule. As a float, 1.0 means all of them."""
+    batches = [trainer.get(key) for key in CUTS]
+    cut = any(value and not (isinstance(value, float) and value == 1.0) for value in batches)
+    return cut or any(trainer.get(key) not in (None, -1) for key in STOPS)
 
 
 def set_threads(config: Mapping[str, Any]) -> None:

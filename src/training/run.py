@@ -18,7 +18,15 @@ from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
 from src.training.console import log, quieten, silent, speaking
 from src.training.loggers import finish, log_record
 from src.training.module import Diverged, TransferModule
-from src.training.parts import Parts, check_config, flops_per_image, make_parts, run_folder, set_threads
+from src.training.parts import (
+    Parts,
+    check_config,
+    check_trainer,
+    flops_per_image,
+    make_parts,
+    run_folder,
+    set_threads,
+)
 from src.training.signals import KeepHandlers, Stopped, stopping_on_signals
 from src.training.trainer import Trainer, forget_stale_ranks, rank
 
@@ -31,9 +39,10 @@ def run(config: Mapping[str, Any]) -> Record:
     """
     quieten()
     forget_stale_ranks()
-    set_threads(config)
     with stopping_on_signals():
         check_config(config)
+        set_threads(config)
+        check_trainer(config)
         parts = make_parts(config)
         folder = run_folder(config, parts.record)
         with ExitStack() as stack:
@@ -148,6 +157,7 @@ def fit_and_test(
     if record.stage != "tune" and parts.data.table.splits["test"].labels:
         trainer.test(module, datamodule=parts.data, verbose=False)
         log.info(f"test accuracy {module.results['test/accuracy']:.2%} of {module.results['test/images']} images")
+    record.epochs = len(history.rows)
     last = history.rows[-1]
     best, epoch = history.best()
     record.metrics = {

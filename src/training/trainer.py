@@ -67,7 +67,7 @@ class Trainer(pl.Trainer):
         }
         try:
             super().__init__(**{**ours, **options})
-        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
         # Lightning would go on with bf16, after a warning.
         if str(options.get("precision", "")).startswith("16") and self.precision.startswith("bf16"):

@@ -120,6 +120,12 @@ def test_files_that_are_no_weights(tmp_path: Path, suffix: str) -> None:
         assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_words_are_no_weights(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", w=np.array(["one", "two"]))
+    with pytest.raises(UserError, match="holds 'w', which is no array of numbers"):
+        read_tensors(tmp_path / "w.npz")
+
+
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pth")
     (tmp_path / "w.txt").write_text("weights")

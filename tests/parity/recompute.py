@@ -39,8 +39,11 @@ def intermediates(arrays: Arrays) -> dict[str, str]:
     return names
 
 
-# What a later room will cover: pre-training, ConvNeXt, LLaMA; and a schedule that no recipe uses.
-LATER = r"(optim_pretune|convnext|llama).*|.*/(var_|pretune_).*|lr_schedule/(timm_cosine|cosine_hardrestart)/.*"
+# What a later room will cover: pre-training, ConvNeXt, LLaMA and whatever else; and a schedule that no recipe uses.
+LATER = (
+    r"(?!vit_|optim_|lr_schedule/).*|optim_pretune.*|.*/(var_|pretune_).*"
+    r"|lr_schedule/(timm_cosine|cosine_hardrestart)/.*"
+)
 
 
 def recompute(name: str, arrays: Arrays) -> Found:

@@ -30,3 +30,12 @@ def test_a_wrong_number_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_nothing_to_compare_is_no_success(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 2
     assert main([]) == 2
+
+
+def test_a_torn_file_and_one_of_another_kind_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "vit_torn_f32.npz").write_bytes(FILES[0].read_bytes()[:1000])
+    np.savez(tmp_path / "another_model.npz", logits=np.ones(3))
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "vit_torn_f32: not a whole .npz file" in said
+    assert "not covered yet: another_model (1 arrays)" in said

@@ -130,6 +130,19 @@ def test_exit_codes_and_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "python -m src.train" in capsys.readouterr().out
 
 
+def test_a_run_outlives_who_reads_what_it_prints(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-m", "src.train", *arguments(tmp_path, "trainer.max_epochs=1")]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (folder,) = tmp_path.iterdir()
+    assert "test accuracy" in (folder / "run.log").read_text()
+
+
 def test_the_evaluate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = tmp_path / "runs, [x] = ü"
     train_main(arguments(runs, "trainer.max_epochs=1"))

@@ -376,7 +376,7 @@ def test_a_strangers_class_is_not_imported(tmp_path: Path) -> None:
 def test_records_say_what_was_there(tmp_path: Path) -> None:
     config = tiny(tmp_path, "trainer.max_epochs=1", "debug=fast", "trainer.limit_train_batches=1")
     record = run(config)
-    assert set(record.marks) == {"own recipe", "not pre-tuned", "debug"}
+    assert set(record.marks) == {"own recipe", "not pre-tuned", "debug", "partial"}
     values = json.loads((folder_of(config, record) / "result.json").read_text())
     assert values["backbone"]["source"] == "random"
     assert values["environment"]["torch"] == torch.__version__.split("+")[0]
@@ -386,6 +386,36 @@ def test_records_say_what_was_there(tmp_path: Path) -> None:
     )
 
 
-def test_a_trainer_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="trainer: "):
-        run(tiny(tmp_path, "trainer.accelerator=tpu"))
+@pytest.mark.parametrize(
+    "setting",
+    ["accelerator=tpu", "devices=[7]", "devices=0", "threads=99999999", "limit_train_batches=-1", "num_nodes=0"],
+)
+def test_a_trainer_that_cannot_be_is_a_sentence_before_anything_is_read(
+    tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "make_parts", None)
+    with pytest.raises(UserError, match="trainer"):
+        run(tiny(tmp_path, f"trainer.{setting}"))
+
+
+def test_a_run_that_was_cut_short_says_so(tmp_path: Path) -> None:
+    record = run(tiny(tmp_path, "trainer.max_epochs=3", "++trainer.max_steps=1"))
+    assert "partial" in record.marks
+    assert record.epochs == 1
+    assert "partial" not in run(tiny(tmp_path, "trainer.max_epochs=1", "trainer.limit_train_batches=1.0")).marks
+
+
+def test_two_ways_to_say_one_block_are_one_run(tmp_path: Path) -> None:
+    records = [
+        run(tiny(tmp_path, "method=toast_late", "trainer.max_epochs=1", f"method.first_block={block}"))
+        for block in ("-1", "2", "null")
+    ]
+    assert len({record.name for record in records}) == 1
+    assert records[0].options["first_block"] == 2
+
+
+def test_an_evaluation_is_of_the_whole_split(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "trainer.max_epochs=1", "trainer.limit_test_batches=1", "data.batch_size=2")
+    record = run(config)
+    evaluate(folder_of(config, record), [])
+    assert len(table(folder_of(config, record) / "predictions.csv")) == record.split["test"] > 2
