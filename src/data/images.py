@@ -1,41 +1,58 @@
 """Reading one image file into RGB, whatever it is."""
 
-import warnings
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from simplejpeg import decode_jpeg, decode_jpeg_header
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from src.records import UserError
 
-# torchvision announces since 0.29 that its decoders will go; until then they are the fastest that every install has.
-warnings.filterwarnings("ignore", message=".*image decoding and encoding capabilities of TorchVision.*")
-
 # Pillow refuses larger images as decompression bombs only above twice this; photographs of 12,000 x 12,000 are real.
 Image.MAX_IMAGE_PIXELS = 300_000_000
+
+JPEG = b"\xff\xd8\xff"
+ORIENTATION = 0x0112
 
 
 def read_image(path: Path, upright: bool = False) -> Tensor:
     """The image as uint8 RGB (3, H, W).
 
     upright: obey the EXIF orientation, as for a user's own photographs; the published data sets are read as stored,
-    since their protocols ignore the tag. Grey, palette and CMYK images become RGB; transparent ones lie on white.
-    Plain JPEGs go through torchvision's decoder, which is faster than Pillow's and gives the same pixels.
-    Raises UserError naming the path if the file cannot be read as an image.
+    since their protocols ignore the tag. Raises UserError naming the path if the file cannot be read as an image.
     """
     try:
-        with Image.open(path) as image:
-            turned = upright and image.getexif().get(0x0112, 1) != 1
-            if image.format == "JPEG" and image.mode in ("RGB", "L") and not turned:
-                data = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
-                decoded: Tensor = decode_image(data, mode=ImageReadMode.RGB)
-                return decoded
-            return to_tensor(ImageOps.exif_transpose(image) if turned else image)
-    except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        return decode(path.read_bytes(), upright)
+    except UNREADABLE as error:
         raise UserError(unreadable(path, error)) from error
+
+
+UNREADABLE = (OSError, RuntimeError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+"""What decoding raises for bytes that are no whole image."""
+
+
+def decode(content: bytes, upright: bool = False, fast: bool = False) -> Tensor:
+    """An encoded image as uint8 RGB (3, H, W). Grey, palette and CMYK become RGB; transparent ones lie on white.
+
+    Plain JPEGs take the shortest way, whose pixels are Pillow's. fast: with libjpeg's fast transform instead, as
+    TensorFlow decodes them. Raises one of UNREADABLE.
+    """
+    if content.startswith(JPEG) and not upright:
+        try:
+            height, width, colours, _ = decode_jpeg_header(content)
+            if colours in ("YCbCr", "Gray", "RGB") and height * width <= Image.MAX_IMAGE_PIXELS:
+                return torch.from_numpy(decode_jpeg(content, fastdct=fast)).permute(2, 0, 1)
+        except ValueError:
+            pass  # Pillow judges what is damaged: stray bytes between its parts do not make a JPEG unreadable
+    with Image.open(io.BytesIO(content)) as image:
+        if upright and image.getexif().get(ORIENTATION, 1) != 1:
+            return to_tensor(ImageOps.exif_transpose(image))
+        if upright and image.format == "JPEG":
+            return decode(content, fast=fast)
+        return to_tensor(image)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
