@@ -1,12 +1,15 @@
-"""python -m src.prepare data=fgvc/NAME [data.root=FOLDER]: makes a data set's folder of what you have downloaded.
+"""python -m src.prepare data=NAME [data.root=FOLDER]: makes a data set's folder of what you have downloaded.
 
-Checks sizes and checksums of the archives, unpacks them, and counts images and classes; what is there already is only
-counted. Names are cub, nabirds, flowers, dogs, cars; -m data=fgvc/cub,fgvc/dogs does one after another.
+  data=fgvc/cub             also nabirds, flowers, dogs, cars: checks the archives, unpacks them, counts
+  data=vtab data.task=dtd   VTAB-1k, any of its tasks or all: builds it with tensorflow-datasets, proves the examples,
+                            and packs what training reads; what lies nowhere is fetched, where that is possible
+
+-m data=fgvc/cub,fgvc/dogs does one after another, and so does -m data=vtab data.task=dtd,svhn.
 
   data.root      the data set's folder; without it a named folder under paths.data
-  data.archives  where the downloads are; without it looked for in data.root and the folder that it lies in
-  data.official  false: accept other files than the original ones, such as a mirror's packing
-  data.subset    true: accept missing images
+  data.archives  where the downloads are; without it looked for in data.root (and for FGVC in the folder around it)
+  data.official  false: accept other files than the original ones, such as a mirror's packing or a part of the set
+  data.subset    true: accept missing images (FGVC)
 
 Interrupted, the same command goes on where it stopped. Exit codes: 0 prepared, 2 something is missing or wrong.
 
@@ -25,10 +28,11 @@ from src.records import UserError, complain
 
 if TYPE_CHECKING:
     from src.data.prepare.fgvc import Prepared
+    from src.data.vtab.pack import Manifest
 
 MULTIRUN = {"-m", "--multirun"}
-KEYS = {"data", "data.root", "data.archives", "data.official", "data.subset"}
-SETS = ", ".join(f"data=fgvc/{name}" for name in DOWNLOADS)
+KEYS = {"data", "data.root", "data.archives", "data.official", "data.subset", "data.task"}
+SETS = ", ".join([*(f"data=fgvc/{name}" for name in DOWNLOADS), "data=vtab"])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for words in jobs(arguments):
             try:
-                one(words)
+                code = max(code, one(words))
             except UserError as error:
                 code = complain(error)
             except PermissionError as error:
@@ -69,19 +73,61 @@ def jobs(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     return list(itertools.product(*map(parse_sweep, rest)))
 
 
-def one(arguments: Sequence[str]) -> None:
-    """Prepare one data set and print what is there."""
+def one(arguments: Sequence[str]) -> int:
+    """Prepare one data set, or tasks of VTAB, and print what is there; the exit code."""
     data = chosen(arguments)
+    if data["name"] == "vtab":
+        return vtab(data)
     from src.data.prepare.fgvc import prepare
 
     archives = Path(data["archives"]) if data["archives"] else None
     found = prepare(data["name"], Path(data["root"]), archives, official=data["official"], subset=data["subset"])
     show(data["name"], found)
     print(shlex.join(["python", "-m", "src.train", "experiment=fgvc/toast", *train_arguments(data)]))
+    return 0
+
+
+def vtab(data: dict[str, Any]) -> int:
+    """Prepare one task of VTAB-1k, or all; 2 if any could not be."""
+    from src.data.prepare.vtab import prepare
+
+    if data["task"] is None:
+        raise UserError("which task? give data.task=, such as dtd, or all")
+    root, archives = Path(data["root"]), Path(data["archives"]) if data["archives"] else None
+    missing = []
+    for source, manifest, built in prepare([data["task"]], root, archives, official=data["official"]):
+        if manifest is None:
+            missing.append(source.builder)
+        else:
+            show_source(root / source.builder, manifest, built)
+    if missing:
+        print(f"not prepared: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    task = "dtd" if data["task"] == "all" else data["task"]
+    words = [f"data.task={task}", f"data.root={root}", *([] if data["official"] else ["data.official=false"])]
+    print(shlex.join(["python", "-m", "src.train", "experiment=vtab/toast", *words]))
+    return 0
+
+
+def show_source(folder: Path, manifest: "Manifest", built: bool) -> None:
+    """Print what a prepared source of VTAB holds."""
+    from rich.console import Console
+
+    from src.data.vtab.pack import is_proved
+
+    sizes = ", ".join(f"{split} {count:,}" for split, count in manifest.splits.items())
+    total = sum(file["bytes"] for file in manifest.files.values())
+    state = "prepared" if built else "was prepared already, and is whole"
+    proof = "VTAB's examples" if is_proved(manifest) else "examples that cannot be proved"
+    proof += "" if manifest.official else ", not official"
+    text = f"{', '.join(manifest.tasks)} {state}: {folder}\n  {sizes}; {total / 1e6:,.1f} MB; {proof}"
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
 
 
 def chosen(arguments: Sequence[str]) -> dict[str, Any]:
     """The config's `data`, as far as it matters here and without what only a recipe could fill in. Raises UserError."""
+    from omegaconf import OmegaConf
+
     from src.config.compose import check_option, hydra_compose, hydra_ready, is_group, parse, put_back, split_paths
 
     words, paths = split_paths(arguments)
@@ -91,11 +137,13 @@ def chosen(arguments: Sequence[str]) -> dict[str, Any]:
         # `archives` and `official` are no keys of the data set, but of preparing it.
         own = [f"++{word}" if word.startswith(("data.archives=", "data.official=")) else word for word in words]
         node = hydra_compose(own)["data"]
-        if node.get("name") not in DOWNLOADS:
+        if node.get("name") not in (*DOWNLOADS, "vtab"):
             raise UserError(f"there is nothing to prepare for this data set; give one of {SETS}")
-        data = {key: node.get(key) for key in ("name", "root", "archives", "official", "subset")}
+        keys = ("name", "root", "archives", "official", "subset", "task")
+        data = {key: None if OmegaConf.is_missing(node, key) else node.get(key) for key in keys}
     found: dict[str, Any] = put_back(data, paths)
     found["official"] = True if found["official"] is None else found["official"]
+    found["subset"] = bool(found["subset"]) if found["subset"] is None else found["subset"]
     for key in ("official", "subset"):
         if not isinstance(found[key], bool):
             raise UserError(f"data.{key}={found[key]} is neither true nor false")

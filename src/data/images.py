@@ -18,14 +18,15 @@ JPEG = b"\xff\xd8\xff"
 ORIENTATION = 0x0112
 
 
-def read_image(path: Path, upright: bool = False) -> Tensor:
+def read_image(path: Path, upright: bool = False, fast: bool = False) -> Tensor:
     """The image as uint8 RGB (3, H, W).
 
     upright: obey the EXIF orientation, as for a user's own photographs; the published data sets are read as stored,
-    since their protocols ignore the tag. Raises UserError naming the path if the file cannot be read as an image.
+    since their protocols ignore the tag. fast: see decode. Raises UserError naming the path if the file cannot be read
+    as an image.
     """
     try:
-        return decode(path.read_bytes(), upright)
+        return decode(path.read_bytes(), upright, fast)
     except UNREADABLE as error:
         raise UserError(unreadable(path, error)) from error
 

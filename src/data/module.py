@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.order import BatchOrder, Pick, random_of
-from src.data.transforms import IMAGENET_MEAN, IMAGENET_STD, CropTransform, EvalTransform, PlainTransform, normalise
+from src.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, Transform, normalise
 from src.records import UserError
 
 SPLITS = ("train", "val", "test")
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     """B examples of one batch: all of it, or one device's share."""
 
     images: Tensor
-    """(B, 3, H, W), uint8 from the loader, normalised float32 on the device."""
+    """(B, 3, H, W), 0 to 255 from the loader in what the transform gives, normalised float32 on the device."""
     labels: Tensor
     """(B,) class indices."""
     examples: Tensor
@@ -68,6 +68,8 @@ class Table:
     marks: list[str] = field(default_factory=list)
     content: str = ""
     """What tells apart images of the same names and labels, where that can happen: a user's own."""
+    examples: str = ""
+    """sha256 of the names of the images to train and validate on, sorted, where these prove the right ones: VTAB's."""
 
     def fingerprint(self) -> str:
         """sha256 over the classes, every split's names and labels, and the content."""
@@ -82,7 +84,7 @@ class Table:
 class Examples(Dataset[tuple[Tensor, int, Pick]]):
     """One split behind a loader: every item a function of (seed, epoch, example)."""
 
-    def __init__(self, images: Images, transform: CropTransform | PlainTransform, augment_seed: int | None) -> None:
+    def __init__(self, images: Images, transform: Transform, augment_seed: int | None) -> None:
         self.images = images
         self.transform = transform
         self.augment_seed = augment_seed
@@ -120,6 +122,7 @@ class ImageData(LightningDataModule):
     """
 
     upright = False
+    fast_decoding = False
 
     def __init__(
         self,
@@ -163,7 +166,7 @@ class ImageData(LightningDataModule):
         """Read lists and labels, not pixels. Raises UserError for what is missing or wrong."""
 
     @abstractmethod
-    def transform(self) -> CropTransform | PlainTransform:
+    def transform(self) -> Transform:
         """What every image goes through."""
 
     @property
@@ -189,7 +192,7 @@ class ImageData(LightningDataModule):
 
     def eval_transform(self) -> EvalTransform:
         """From a picture to the network's input, for a saved model."""
-        return EvalTransform(self.transform(), self.mean, self.std, self.upright)
+        return EvalTransform(self.transform(), self.mean, self.std, self.upright, self.fast_decoding)
 
     def setup(self, stage: str) -> None:
         """Switch validation off if there is nothing to validate on; Lightning would go through the motions and warn."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -92,6 +93,33 @@ class PlainTransform:
         return {"resize": self.size, "crop": None, "interpolation": "bilinear, antialiased", "augmentation": "none"}
 
 
+@dataclass(frozen=True)
+class SquashTransform:
+    """VTAB's: any image to size x size, its aspect ratio not kept, bilinear without antialiasing, in float32.
+
+    Equal to `tf.image.resize` (half-pixel centres) to rounding. Source: TOAST src/data/datasets/tf_dataset.py.
+    """
+
+    size: int
+
+    def __call__(self, image: Tensor, random: np.random.Generator | None = None) -> Tensor:
+        """uint8 (3, H, W) to float32 (3, size, size) in 0 to 255."""
+        shape = (self.size, self.size)
+        return F.interpolate(image[None].float(), shape, mode="bilinear", align_corners=False, antialias=False)[0]
+
+    def describe(self) -> dict[str, object]:
+        """What the record says of it."""
+        return {
+            "resize": self.size,
+            "crop": None,
+            "interpolation": "bilinear, not antialiased, aspect ratio not kept",
+            "augmentation": "none",
+        }
+
+
+Transform = CropTransform | PlainTransform | SquashTransform
+
+
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Pixels 0..255 (..., 3, H, W) to float32, scaled to [0, 1] and then by mean and standard deviation."""
     shift = torch.tensor(mean, device=images.device).view(3, 1, 1)
@@ -105,11 +133,14 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 class EvalTransform:
     """What a saved model's pictures go through: a Pillow image or a path to (3, H, W), normalised."""
 
-    transform: CropTransform | PlainTransform
+    transform: Transform
     mean: tuple[float, ...]
     std: tuple[float, ...]
     upright: bool = False
+    fast: bool = False
 
     def __call__(self, image: Image.Image | str | Path) -> Tensor:
-        pixels = to_tensor(image) if isinstance(image, Image.Image) else read_image(Path(image), self.upright)
+        pixels = (
+            to_tensor(image) if isinstance(image, Image.Image) else read_image(Path(image), self.upright, self.fast)
+        )
         return normalise(self.transform(pixels), self.mean, self.std)

@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from src.data.fgvc import ARCHIVES, Fgvc, find_root
 from src.data.module import Table
 from src.data.prepare.archives import DOWNLOADS, Download, fetch
 from src.data.prepare.checksums import check_size, check_sum
+from src.data.prepare.claimed import claimed
 from src.data.prepare.progress import say
 from src.data.prepare.unpack import Partial, sentences
-from src.records import Claim, UserError, atomic, write_text
+from src.records import UserError, atomic, write_text
 
 MARKS = ".prepared.json"
 """In a data set's folder: the sha256 of every download that has been unpacked there, by its name."""
@@ -152,29 +152,6 @@ def read_marks(target: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return marks if isinstance(marks, dict) else {}
-
-
-@contextmanager
-def claimed(target: Path) -> Iterator[None]:
-    """Hold the data set's folder. Raises UserError if another process does, or nothing can be written there."""
-    claim = Claim(target)
-    with ExitStack() as held:
-        try:
-            held.enter_context(claim)
-        except UserError as error:
-            owner = claim.owner()
-            if owner is None:
-                raise
-            raise UserError(
-                f"{target} is being prepared by process {owner['process']} on {owner['host']}; wait for it, or stop it "
-                f"and start again"
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"{target} is not whole, and nothing can be written there ({error.strerror}); give data.root= on "
-                f"another disk, or free some space"
-            ) from error
-        yield
 
 
 def take(name: str, step: Step, target: Path, official: bool) -> None:
