@@ -1,5 +1,7 @@
 """The lists of NABirds, Flowers, Dogs and Cars in their archives' layouts: official sizes, invented names."""
 
+import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,10 +23,11 @@ def shared(name: str) -> list[Path]:
 
 
 def put(root: Path, names: Iterable[str]) -> None:
-    """Small pictures under these names."""
-    for seed, name in enumerate(names):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(seed).save(root / name, format="JPEG")
+    """Small pictures under these names, each another one in whichever folder."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(zlib.crc32(os.fsencode(f"{root.name}/{name}"))).save(path, format="JPEG")
 
 
 def make_nabirds(root: Path) -> Path:

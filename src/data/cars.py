@@ -86,7 +86,14 @@ def places(root: Path, folder: str, names: Iterable[str], numbers: dict[str, str
     """Where an archive's images lie: in its folder, in one of that name within, or among all in `car_ims`."""
     if numbers and not (root / folder).is_dir():
         return {name: numbers[name] for name in names}
-    return moved(names, folder, find_folder(root, f"{folder}/{folder}", folder))
+    place = find_folder(root, f"{folder}/{folder}", folder)
+    names = list(names)
+    if (root / place / f"{len(names) + 1:05d}.jpg").exists():
+        raise UserError(
+            f"{root / place} holds more images than the {len(names):,} of its list; is it the other archive's folder "
+            "under this name?"
+        )
+    return moved(names, folder, place)
 
 
 def own_split(training: Items, seed: int = 42) -> set[str]:

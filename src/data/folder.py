@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,15 @@ class Folder(ImageData):
         shares = {split: share for split, share in self.shares.items() if not found.get(split)}
         parts = {name: hold_out(found["train"][name], shares) for name in classes}
         found |= {split: {name: parts[name][split] for name in classes} for split in ("train", *shares)}
-        tell(walk, [name for name in classes if any(shares.values()) and not any(parts[name][s] for s in shares)])
+        whole = [name for name in classes if any(shares.values()) and not any(parts[name][s] for s in shares)]
+        twins = shared(self.root, found)
+        tell(walk, classes, whole, twins)
+        marks = ["own split"] if any(shares.values()) else []
         return Table(
             classes,
             {split: self.images(found[split], classes) for split in SPLITS},
             official=False,
-            marks=["own split"] if any(shares.values()) else [],
+            marks=[*marks, "image in two splits"] if twins else marks,
             content=digest(found),
         )
 
@@ -116,6 +120,27 @@ def check_classes(walk: Walk, found: Found) -> None:
             )
 
 
+def shared(root: Path, found: Found) -> list[str]:
+    """Pictures that lie, byte for byte, in another split too. Only those of one size are read."""
+    splits: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for split, classes in found.items():
+        for pictures in classes.values():
+            for path, size in pictures.items():
+                splits[size][split].append(path)
+    twins: list[str] = []
+    for same_size in splits.values():
+        if len(same_size) < 2:
+            continue
+        first: dict[str, str] = {}
+        for split, paths in same_size.items():
+            for path in paths:
+                with open(root / path, "rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                if first.setdefault(content, split) != split:
+                    twins.append(path)
+    return twins
+
+
 def hold_out(pictures: Sizes, shares: dict[str, float]) -> dict[str, Sizes]:
     """One class's pictures by split: to each split its share, to the nearest picture, and at least one to train on."""
     # A hash of the name decides: not how a disk lists files, and not their numbers, which often follow day and scene.
@@ -129,10 +154,18 @@ def hold_out(pictures: Sizes, shares: dict[str, float]) -> dict[str, Sizes]:
     return parts | {"train": {path: pictures[path] for path in sorted(order[start:])}}
 
 
-def tell(walk: Walk, whole: list[str]) -> None:
-    """Say in one line what was skipped, and which classes have too few pictures to hold any out."""
+def tell(walk: Walk, classes: list[str], whole: list[str], twins: list[str]) -> None:
+    """Say in one line what was skipped, and what makes classes or splits other than they may be meant to be.
+
+    whole: classes with too few pictures to hold any out. twins: pictures that lie in another split too.
+    """
     said = [f"skipped {skipped}"] if (skipped := walk.report()) else []
     if whole:
         said.append(f"too few pictures to hold any out, all train: {some(whole)}")
+    alike = [name for name in classes if sum(name.lower() == other.lower() for other in classes) > 1]
+    if alike:
+        said.append(f"classes whose names differ in case only: {some(alike)}")
+    if twins:
+        said.append(f"the same picture is in another split too: {some(twins)}; accuracy there proves little")
     if said:
         log.warning(f"data.root={walk.root}: {'; '.join(said)}")

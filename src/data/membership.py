@@ -29,6 +29,11 @@ def follow_json(root: Path, listed: Listed, folder: str) -> Listed:
     splits = {
         split: {listed.aliases.get(n, f"{folder}{n}"): v for n, v in found.items()} for split, found in lists.items()
     }
+    if not listed.aliases and any(name.startswith("car_ims/") for names in lists.values() for name in names):
+        raise UserError(
+            f"the json lists in {root} name images as car_ims does; cars_annos.mat joins them with the devkit's, fetch "
+            f"it and put it into {root}"
+        )
     check_apart(root, splits)
     check_lists(root, splits, listed)
     val = set(splits["val"])

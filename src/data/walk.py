@@ -10,7 +10,7 @@ from src.records import UserError
 SUFFIXES = {
     ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
-LITTER = {"__macosx", "desktop.ini", "thumbs.db"}
+LITTER = {"__macosx", "@eadir", "desktop.ini", "lost+found", "thumbs.db"}
 """What systems leave beside pictures, in small letters; most of it is hidden by a dot anyway."""
 SHOWN = 3
 

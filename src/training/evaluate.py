@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 
 from src.config.build import build
-from src.data.module import Batch, Images
+from src.data.module import Batch, Images, Table
 from src.records import UserError, write_text
 from src.training.console import quieten
 from src.training.module import TransferModule
@@ -58,12 +58,8 @@ def evaluate(folder: Path, arguments: Sequence[str]) -> dict[str, float]:
     forget_stale_ranks()
     saved = load_saved(folder, arguments)
     set_threads(saved.config)
-    table = saved.data.table
-    if list(table.classes) != saved.classes:
-        raise UserError(
-            f"the data has other classes than {folder} was trained on; give the data.root that it was trained with"
-        )
-    predictions = Predictions(table.splits["test"], table.classes)
+    match_classes(saved.data.table, saved.classes, folder)
+    predictions = Predictions(saved.data.table.splits["test"], saved.classes)
     # Every image once, on one device, however the run was cut short or spread.
     whole = {"devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 1.0, "fast_dev_run": False}
     settings = saved.config["trainer"] | whole
@@ -73,3 +69,19 @@ def evaluate(folder: Path, arguments: Sequence[str]) -> dict[str, float]:
         trainer.test(module, datamodule=saved.data, verbose=False)
     predictions.write(folder / "predictions.csv")
     return {name: module.results[f"test/{name}"] for name in ("loss", "accuracy")}
+
+
+def match_classes(table: Table, classes: Sequence[str], folder: Path) -> None:
+    """Give the images to test the class indices that the model knows, by the classes' names.
+
+    Raises UserError for a class that the model was not trained on.
+    """
+    unknown = [name for name in table.classes if name not in classes]
+    if unknown:
+        raise UserError(
+            f"the data has the class {unknown[0]}, which {folder} was not trained on: it knows {', '.join(classes[:5])}"
+            f"{', ...' if len(classes) > 5 else ''}"
+        )
+    place = [classes.index(name) for name in table.classes]
+    images = table.splits["test"]
+    images.labels = [place[label] for label in images.labels]

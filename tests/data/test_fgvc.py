@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from src.data.fgvc import ARCHIVES, Fgvc, read_lists
+from src.data.fgvc import ARCHIVES, Fgvc, digest_of, read_lists
 from src.records import UserError
 from tests.archives import LABELLED, annotations, put
 from tests.cub import make_cub
@@ -247,3 +247,38 @@ def test_a_folder_that_may_not_be_read_is_a_sentence(
     monkeypatch.setattr("os.listdir", refuse)
     with pytest.raises(UserError, match=r"the folder .*jpg cannot be read .*check its permissions"):
         _ = Fgvc("flowers", str(made["flowers"]), subset=True).table
+
+
+@pytest.mark.parametrize("file", ["image_class_labels.txt", "train_test_split.txt"])
+def test_lists_of_another_version_with_the_same_numbers(file: str, cub: Path, tmp_path: Path) -> None:
+    root = tmp_path / "CUB_200_2011"
+    shutil.copytree(cub, root)
+    lines = [line.split() for line in (root / file).read_text().splitlines()]
+    # Two images exchange what is said of them, and every count stays.
+    one, other = lines[1000], next(line for line in lines[1000:] if line[1] != lines[1000][1])
+    one[1], other[1] = other[1], one[1]
+    (root / file).write_text("".join(f"{key} {value}\n" for key, value in lines))
+    with pytest.raises(UserError, match="other names, labels or splits than the published ones"):
+        _ = Fgvc("cub", str(root)).table
+    table = Fgvc("cub", str(root), subset=True).table
+    assert table.marks == ["other lists"]
+    assert not table.official
+
+
+def test_a_cars_archive_under_the_other_ones_name(made: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "stanford_cars"
+    shutil.copytree(made["cars"], root)
+    put(root, ["cars_test/08042.jpg"])
+    with pytest.raises(UserError, match=r"cars_test holds more images than the 8,041 of its list"):
+        _ = Fgvc("cars", str(root), subset=True).table
+
+
+def test_cars_of_a_mirror_without_the_devkit_names_what_is_missing(tmp_path: Path) -> None:
+    put(tmp_path, ["stanford_cars/car_ims/000001.jpg"])
+    with pytest.raises(UserError, match=r"fetch car_devkit.tgz and cars_test_annos_withlabels.mat, and cars_annos.mat"):
+        _ = Fgvc("cars", str(tmp_path / "stanford_cars")).table
+
+
+def test_real_lists_are_the_published_ones(real: dict[str, Path]) -> None:
+    for name, root in real.items():
+        assert digest_of(ARCHIVES[name].read(root)) == ARCHIVES[name].digest, name

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -124,6 +125,21 @@ def test_split_folders_are_used_as_they_are(folders: tuple[str, str, str], tmp_p
     assert found.marks == []
     for images in found.splits.values():
         assert all(found.classes[label] in name for name, label in zip(images.names, images.labels, strict=True))
+
+
+def test_a_picture_in_two_splits_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "val", "test"):
+        make(tmp_path / split, {"cat": 4, "dog": 4})
+    assert table(tmp_path).marks == []
+    shutil.copy(tmp_path / "train" / "cat" / "000.jpg", tmp_path / "test" / "dog" / "copy.jpg")
+    assert table(tmp_path).marks == ["image in two splits"]
+    assert "the same picture is in another split too: t" in caplog.text
+
+
+def test_classes_that_differ_in_case_only_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, {"Daisy": 4, "daisy": 4})
+    assert table(tmp_path).classes == ["Daisy", "daisy"]
+    assert "differ in case only: Daisy, daisy" in caplog.text
 
 
 @pytest.mark.parametrize("there", ["val", "test", None])

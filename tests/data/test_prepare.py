@@ -13,7 +13,7 @@ import pytest
 from scipy.io import savemat
 
 from src import prepare as command
-from src.data.fgvc import ARCHIVES, Fgvc
+from src.data.fgvc import ARCHIVES, Fgvc, digest_of
 from src.data.prepare import fgvc
 from src.data.prepare.archives import DOWNLOADS
 from src.data.prepare.fgvc import MARKS, prepare
@@ -62,11 +62,11 @@ def test_a_whole_set_by_command_then_nothing_to_do_then_mended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = {"train": 102, "val": 1, "test": 2}
-    monkeypatch.setitem(ARCHIVES, "flowers", dataclasses.replace(ARCHIVES["flowers"], counts=kept))
     place, root = tmp_path / "a, b", tmp_path / "a, b" / "oxford_flowers"
-    publish(
-        "flowers", archives("flowers", few_flowers(tmp_path / "lists", *kept.values()), place, whole=True), monkeypatch
-    )
+    lists = few_flowers(tmp_path / "lists", *kept.values())
+    few = digest_of(ARCHIVES["flowers"].read(lists))
+    monkeypatch.setitem(ARCHIVES, "flowers", dataclasses.replace(ARCHIVES["flowers"], counts=kept, digest=few))
+    publish("flowers", archives("flowers", lists, place, whole=True), monkeypatch)
     arguments = ["data=fgvc/flowers", f"paths.data={place}"]
     assert command.main(arguments) == 0
     shown = capsys.readouterr().out.splitlines()
