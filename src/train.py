@@ -29,6 +29,10 @@ def one(arguments: Sequence[str]) -> int:
     from src.config.arguments import read_arguments
 
     config = read_arguments(arguments)
+    if config.get("launcher", {}).get("name", "inline") != "inline":
+        raise UserError(f"launcher={config['launcher']['name']} is for several runs; add -m")
+    if config.get("dry_run"):
+        return many(arguments)
     from src.training.run import run
     from src.training.signals import Stopped
 
@@ -40,24 +44,10 @@ def one(arguments: Sequence[str]) -> int:
 
 
 def many(arguments: Sequence[str]) -> int:
-    """One run for every combination of the values listed, then a table; 1 if any failed."""
-    from src.sweep.plan import plan
+    """One run for every combination of the values listed, or searches, then a table; 1 if any failed."""
+    from src.sweep.multirun import multirun
 
-    jobs = plan(arguments)
-    from src.report.summary import summary
-    from src.sweep.inline import run_all
-    from src.training.console import console
-    from src.training.signals import Stopped
-
-    try:
-        records, failed = run_all(jobs)
-    except Stopped as error:
-        return error.code
-    if records:
-        console.print(summary(records))
-    for job, reason in failed:
-        console.print(f"failed: {' '.join(job.arguments)}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    return 1 if failed else 3 if any(record.status == "diverged" for record in records) else 0
+    return multirun(arguments)
 
 
 if __name__ == "__main__":

@@ -127,14 +127,24 @@ def parse(arguments: Sequence[str]) -> list[Override]:
 
 
 def parse_sweep(argument: str) -> list[str]:
-    """The arguments, one value each, that an argument with a list (`seed=42,44`, `range(...)`) stands for."""
-    if is_path(*argument.partition("=")[::2]):
+    """The arguments, one value each, that an argument with a list (`seed=42,44`, `range(...)`) stands for.
+
+    Paths may have commas in their names; one is a list where it does not exist itself, and each of its parts does.
+    """
+    key, _, value = argument.partition("=")
+    if is_path(key, value):
+        parts = value.split(",")
+        places = [os.path.expanduser(place) for place in (value, *parts)]
+        several = len(parts) > 1 and not os.path.exists(places[0]) and all(map(os.path.exists, places[1:]))
+        return [f"{key}={part}" for part in parts] if several else [argument]
+    if not set(",(") & set(value):
         return [argument]
     try:
-        override = OverridesParser.create().parse_override(argument)
-        if not override.is_sweep_override():
-            return [argument]
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        with hydra_ready():
+            override = OverridesParser.create(config_loader=loader()).parse_override(argument)
+            if not override.is_sweep_override():
+                return [argument]
+            return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     except HydraException as error:
         raise UserError(f"the argument {argument!r} cannot be read: {' '.join(str(error).split())}") from None
 

@@ -1,6 +1,6 @@
 """Tables of choices by method and data set: recipes and presets, looked up by the keys that need them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from src.records import UserError
@@ -87,13 +87,34 @@ BESIDE_RESULTS = {
 """Parts of a config that make a recipe, and keys in them that do not."""
 
 
+SEARCHED = {"lr": "sweep_lr", "weight_decay": "sweep_weight_decay"}
+"""Values that a recipe may publish a grid of."""
+
+
+def in_grid(config: Config, key: str) -> bool:
+    """Whether a value is of the grid that was published for this method and data set."""
+    row = find_row(config, "recipe", SEARCHED[key])
+    if row is None or row.get("own", False):
+        return False
+    return config["optim"][key] in grid(config, key, row["set"][SEARCHED[key]])
+
+
+def grid(config: Config, key: str, values: Sequence[float]) -> list[float]:
+    """A grid's values as they are used: rates are published for batches of 256, and go with the batch."""
+    return [value * config["data"]["batch_size"] / 256 for value in values] if key == "lr" else list(values)
+
+
 def is_own_recipe(config: Config, backbone: str) -> bool:
     """Whether a run departs from what was published: an unpublished row, a value of the user's, another backbone."""
     if backbone not in config["recipe"]["backbones"] or config["backbone"].get("source") == "random":
         return True
-    if config.get("changed") or config["optim"].get("_target_") != PUBLISHED_OPTIM:
+    searched = {key for key in SEARCHED if in_grid(config, key)}
+    changed = set(config.get("changed") or ()) - {RECIPE_KEYS[key] for key in searched}
+    if changed or config["optim"].get("_target_") != PUBLISHED_OPTIM:
         return True
     for key, place in RECIPE_KEYS.items():
+        if key in searched:
+            continue
         node: Any = config
         for part in place.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None

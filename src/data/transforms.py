@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class CropTransform:
     """
 
     crop: int
+    augments: ClassVar[bool] = True
 
     @property
     def resize(self) -> int:
@@ -81,6 +83,7 @@ class PlainTransform:
     """Images that have the network's size already, without augmentation."""
 
     size: int
+    augments: ClassVar[bool] = False
 
     def __call__(self, image: Tensor, random: np.random.Generator | None = None) -> Tensor:
         """uint8 (3, size, size), unchanged; an image of another size is resized to it."""
@@ -101,6 +104,7 @@ class SquashTransform:
     """
 
     size: int
+    augments: ClassVar[bool] = False
 
     def __call__(self, image: Tensor, random: np.random.Generator | None = None) -> Tensor:
         """uint8 (3, H, W) to float32 (3, size, size) in 0 to 255."""

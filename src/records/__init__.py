@@ -2,13 +2,15 @@
 
 from src.records.claim import Claim
 from src.records.environment import environment
-from src.records.errors import UserError, complain, end_with_reader
-from src.records.files import atomic, write_text
+from src.records.errors import Busy, Lost, UserError, complain, end_with_reader
+from src.records.files import atomic, publish, write_text
 from src.records.identity import config_hash, identity, run_name
 from src.records.record import Record, read_record
 
 __all__ = [
+    "Busy",
     "Claim",
+    "Lost",
     "Record",
     "UserError",
     "atomic",
@@ -17,6 +19,7 @@ __all__ = [
     "end_with_reader",
     "environment",
     "identity",
+    "publish",
     "read_record",
     "run_name",
     "write_text",

@@ -11,21 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from src.records.errors import UserError
+from src.records.errors import Busy, Lost
 from src.records.files import write_text
 
 BEAT = 5.0
 """Seconds between two heartbeats of an owner."""
-PATIENCE = 3
-"""Heartbeats without a change after which an owner on another host counts as gone."""
+PATIENCE = 24
+"""Heartbeats without a change after which an owner on another host, or a suspended one on this, counts as gone; more
+than the minute for which a network file system may show what is old."""
 
 
 class Claim:
     """Holds a run folder for this process; a context manager.
 
     The claim is a file, published by an exclusive hard link, so that it works on a network file system. A dead owner on
-    this host is known at once, by its process; one elsewhere by a counter that stands still while we watch, whatever
-    the clocks say. Raises UserError naming host and process of a living owner.
+    this host is known at once, by its process; one elsewhere, or a suspended one, by a counter that stands still while
+    we watch, whatever the clocks say. Raises Busy naming host and process of a living owner.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +40,7 @@ class Claim:
         while not self.publish():
             owner = self.owner()
             if owner is not None and self.is_alive(owner):
-                raise UserError(
+                raise Busy(
                     f"the run {self.path.parent.name} is being computed by process {owner['process']} "
                     f"on {owner['host']}; wait for it, or stop it and start again"
                 )
@@ -59,6 +60,14 @@ class Claim:
         """Whether the claim is still ours; a suspended process may have lost it."""
         owner = self.owner()
         return owner is not None and owner.get("token") == self.token
+
+    def require(self) -> None:
+        """To be asked before every write. Raises Lost if the claim is another's."""
+        if not self.is_held():
+            raise Lost(
+                f"the run {self.path.parent.name} went to another process while this one was suspended or cut off; "
+                "what it has computed is discarded"
+            )
 
     def content(self) -> str:
         """What the claim says of its owner."""
@@ -100,7 +109,10 @@ class Claim:
     def is_alive(self, owner: dict[str, Any]) -> bool:
         """Whether the owner still lives; on another host this watches for some heartbeats."""
         if owner["host"] == socket.gethostname():
-            return process_start(owner["process"]) == owner["started"] and owner["started"] is not None
+            if owner["started"] is None or process_start(owner["process"]) != owner["started"]:
+                return False
+            if not is_suspended(owner["process"]):
+                return True
         for _ in range(PATIENCE):
             time.sleep(BEAT)
             now = self.owner()
@@ -137,6 +149,14 @@ class Claim:
                 os.replace(own, self.path)
             except OSError:
                 own.unlink(missing_ok=True)
+
+
+def is_suspended(process: int) -> bool:
+    """Whether a process of this host has been stopped by a signal or a debugger."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    except OSError:
+        return False
 
 
 def process_start(process: int) -> str | None:

@@ -11,6 +11,14 @@ class UserError(Exception):
     """
 
 
+class Busy(UserError):
+    """Another process is at the run."""
+
+
+class Lost(UserError):
+    """The claim on a run went to another process meanwhile; what this one has computed is discarded."""
+
+
 def end_with_reader() -> None:
     """Let this command end quietly once nobody reads what it prints (`| head`), as other tools do."""
     if hasattr(signal, "SIGPIPE"):

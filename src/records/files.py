@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file atomically."""
     with atomic(path) as file:
         file.write(text.encode())
+
+
+def publish(path: Path, text: str) -> bool:
+    """Write a whole text file that is written once: False, and nothing changed, if it is there already.
+
+    By an exclusive link, which network file systems know too.
+    """
+    own = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    write_text(own, text)
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        return False
+    finally:
+        own.unlink(missing_ok=True)
+    return True
 
 
 def umask() -> int:

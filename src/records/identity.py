@@ -7,8 +7,8 @@ from typing import Any
 
 # Where things lie, who watches and what computes: none of it changes the results (beyond rounding).
 OUTSIDE = {
-    "paths", "logger", "callbacks", "launcher", "ckpt", "dry_run", "force", "experiment", "debug", "recipe", "backbone",
-    "changed",
+    "paths", "logger", "callbacks", "launcher", "sweep", "ckpt", "checkpoints", "dry_run", "force", "experiment",
+    "debug", "recipe", "backbone", "changed",
 }  # fmt: skip
 OUTSIDE_TRAINER = {"threads", "devices", "num_nodes", "accelerator", "strategy", "_target_"}
 OUTSIDE_DATA = {"root", "workers", "archives", "copy"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.records.errors import UserError
-from src.records.files import write_text
+from src.records.errors import Lost, UserError
+from src.records.files import publish
 
 SCHEMA = 1
 STATUSES = ("finished", "diverged", "failed")
@@ -51,8 +51,13 @@ class Record:
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> None:
-        """Write result.json atomically; numbers that are not finite become null."""
-        write_text(folder / NAME, json.dumps(finite(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n")
+        """Write result.json, whole and once; numbers that are not finite become null.
+
+        Raises Lost if another process has written one meanwhile.
+        """
+        text = json.dumps(finite(dataclasses.asdict(self)), indent=2, ensure_ascii=False) + "\n"
+        if not publish(folder / NAME, text):
+            raise Lost(f"{folder / NAME} has been written by another process meanwhile; this one's result is discarded")
 
 
 def read_record(folder: Path) -> Record | None:

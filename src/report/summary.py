@@ -1,49 +1,150 @@
-"""The table at the end of a multirun."""
+"""The tables at the end of a multirun, in the terminal and as csv."""
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
 from rich.table import Table
 
+from src.data.vtab.tasks import TASKS
 from src.records import Record
+from src.report.averages import averages
 
-OWN = ("name", "seed", "config_hash", "metrics", "cost", "environment", "devices", "error", "status", "experiment")
+OWN = ("name", "seed", "config_hash", "metrics", "cost", "environment", "devices", "error", "status", "threads")
 """Fields in which runs of the same settings differ."""
+SHOWN = ("experiment", "method", "dataset", "task", "optim.lr", "optim.weight_decay")
+COLUMNS = (
+    "experiment", "method", "data", "backbone", "lr", "weight_decay", "differs_in", "val_accuracy", "test_accuracy",
+    "test_accuracy_std", "n", "seeds", "diverged", "chosen_cell", "chosen_val_accuracy", "marks",
+)  # fmt: skip
 
 
-def summary(records: Sequence[Record]) -> Table:
-    """A row for the runs that differ in nothing but their seed: accuracies, mean and standard deviation over seeds."""
-    table = Table("method", "data", "lr", "weight decay", "seeds", "val accuracy", "test accuracy", "marks")
-    for group in groups(records):
-        first = group[0]
+@dataclass
+class Row:
+    """Runs that differ in nothing but their seed. chosen: the cell of a grid that their settings come from."""
+
+    records: list[Record]
+    differs: str = ""
+    chosen: Record | None = None
+
+    @property
+    def first(self) -> Record:
+        """One of them."""
+        return self.records[0]
+
+    def values(self, metric: str) -> list[float]:
+        """A metric of those that have it; a diverged run has none."""
+        return [value for record in self.records if (value := record.metrics.get(metric)) is not None]
+
+
+def rows(records: Sequence[Record], chosen: Mapping[str, Record] | None = None) -> list[Row]:
+    """Records of the same settings together, in the order in which each came first.
+
+    chosen: by a run's name, the cell that its settings come from. Where two rows would read alike, `differs` names
+    what tells them apart.
+    """
+    found: dict[str, Row] = {}
+    for record in records:
+        same = json.dumps({key: value for key, value in vars(record).items() if key not in OWN}, default=str)
+        found.setdefault(same, Row([], chosen=(chosen or {}).get(record.name))).records.append(record)
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    for row in found.values():
+        settings = flat(vars(row.first))
+        alike.setdefault(tuple(settings.get(key) for key in SHOWN), []).append(row)
+    for twins in alike.values():
+        if len(twins) > 1:
+            name_differences(twins)
+    return list(found.values())
+
+
+def name_differences(twins: list[Row]) -> None:
+    """Say in each row which settings it does not share with the others."""
+    settings = [flat({key: value for key, value in vars(row.first).items() if key not in OWN}) for row in twins]
+    keys = [key for key in settings[0] if len({str(one.get(key)) for one in settings}) > 1]
+    plain = [key for key in keys if not key.startswith(("fingerprint", "split", "parameters", "marks"))] or keys
+    for row, one in zip(twins, settings, strict=True):
+        row.differs = ", ".join(f"{key.rpartition('.')[2]}={one.get(key)}" for key in plain[:3])
+
+
+def flat(node: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """A mapping of mappings with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{place}{key}.")
+        else:
+            found[f"{place}{key}"] = value
+    return found
+
+
+def summary(rows: Sequence[Row]) -> Table:
+    """A row of the table a row; then VTAB's averages of every method that has more than one task."""
+    differing = any(row.differs for row in rows)
+    apart = ["apart by"] if differing else []
+    table = Table("method", "data", "lr", "weight decay", *apart, "n", "val", "test", "marks")
+    for row in rows:
+        first = row.first
         table.add_row(
             first.method,
             first.task or first.dataset,
             f"{first.optim['lr']:g}",
             f"{first.optim['weight_decay']:g}",
-            ", ".join(str(record.seed) for record in group),
-            spread(group, "val/accuracy"),
-            spread(group, "test/accuracy"),
+            *([row.differs] if differing else []),
+            str(len(row.records)),
+            spread(row, "val/accuracy") or (row.chosen and spread(Row([row.chosen]), "val/accuracy")) or "",
+            spread(row, "test/accuracy"),
             ", ".join(first.marks),
         )
+    for method, means in averages_of(rows).items():
+        for name, value in means.items():
+            blank = [""] * (3 + differing)
+            table.add_row(method, name, *blank[:-1], "", "", f"{100 * value:.1f}", "")
     return table
 
 
-def groups(records: Sequence[Record]) -> list[list[Record]]:
-    """Records of the same settings together, in the order in which each came first."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        same = vars(record) | dict.fromkeys(OWN)
-        found.setdefault(repr(same), []).append(record)
-    return list(found.values())
+def averages_of(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Both averages over VTAB's tasks by method, where every row of it is a task of its own and has been tested."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        tested = row.values("test/accuracy")
+        if row.first.task in TASKS and tested:
+            found.setdefault(row.first.method, {})[row.first.task] = mean(tested)
+    tasks = [(row.first.method, row.first.task) for row in rows if row.first.task in TASKS]
+    once = {method for method, _ in tasks if all(tasks.count(pair) == 1 for pair in tasks if pair[0] == method)}
+    several = {method: accuracy for method, accuracy in found.items() if method in once and len(accuracy) > 1}
+    return {f"{method}, {len(accuracy)} tasks": averages(accuracy) for method, accuracy in several.items()}
 
 
-def spread(records: Sequence[Record], metric: str) -> str:
-    """Mean and standard deviation in per cent; a diverged run has no accuracy and is counted."""
-    values = [value for record in records if (value := record.metrics.get(metric)) is not None]
-    diverged = sum(record.status == "diverged" for record in records)
+def spread(row: Row, metric: str) -> str:
+    """Mean and standard deviation over seeds in per cent; diverged runs are counted."""
+    values = row.values(metric)
+    diverged = sum(record.status == "diverged" for record in row.records)
     said = f", {diverged} diverged" if diverged else ""
     if not values:
         return said.removeprefix(", ")
     around = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.1f}{around}{said}"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The rows as csv; accuracies are fractions, the standard deviation is over seeds (n - 1)."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for row in rows:
+        first, tested, validated = row.first, row.values("test/accuracy"), row.values("val/accuracy")
+        table.writerow([
+            first.experiment or "", first.method, first.task or first.dataset, first.backbone["name"],
+            first.optim["lr"], first.optim["weight_decay"], row.differs,
+            mean(validated) if validated else "", mean(tested) if tested else "",
+            stdev(tested) if len(tested) > 1 else "", len(row.records),
+            " ".join(str(record.seed) for record in row.records),
+            sum(record.status == "diverged" for record in row.records),
+            row.chosen.name if row.chosen else "",
+            row.chosen.metrics.get("val/accuracy", "") if row.chosen else "", "; ".join(first.marks),
+        ])  # fmt: skip
+    return text.getvalue()

@@ -1,29 +1,182 @@
-"""What a multirun consists of: one list of arguments a run, all of them checked before the first starts."""
+"""What a multirun consists of: its runs and its searches, all expanded and checked before the first run starts."""
 
+import copy
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from src.config.build import build
+from src.config.check import check_targets
 from src.config.compose import compose_config, parse_sweep
+from src.config.rows import grid
+from src.data.vtab.tasks import TASKS
 from src.records import UserError
+
+TUNING_SEED = 0
+LEAVES = ("data.task", "seed", "optim.lr", "optim.weight_decay")
+"""Keys that runs which share everything else differ in; nothing else in a config follows from them."""
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a multirun: its arguments and its resolved config."""
+    """One run of a multirun: its arguments, by which src.train would do the same, and its resolved config."""
 
-    arguments: list[str]
-    config: dict[str, Any]
+    arguments: tuple[str, ...]
+    config: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return " ".join(self.arguments)
 
 
-def plan(arguments: Sequence[str]) -> list[Job]:
+@dataclass
+class Search:
+    """One experiment on one data set: a grid of cells of which one is chosen, and the final runs with it.
+
+    cells: of the grid, each a run with stage=tune; none where learning rate and weight decay were given. final: the
+    arguments and the config of the final runs, which still lack the chosen values and the seed.
+    """
+
+    name: str
+    cells: list[Job]
+    final: Job
+    seeds: list[int]
+
+    def finals(self, chosen: Mapping[str, float]) -> list[Job]:
+        """The final runs with the values chosen: a run a seed."""
+        return [derived(self.final, {**chosen, "seed": seed}) for seed in self.seeds]
+
+
+@dataclass
+class Plan:
+    """Everything that a multirun is to do. runs: those that belong to no search."""
+
+    runs: list[Job] = field(default_factory=list)
+    searches: list[Search] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.runs) + sum(len(search.cells) + len(search.seeds) for search in self.searches)
+
+
+def plan(arguments: Sequence[str]) -> Plan:
     """Every combination of the values that the arguments list (`seed=42,44`, `choice(...)`, `range(...)`).
 
-    The last list varies fastest. Raises UserError, before anything starts, for a combination that cannot be composed.
+    An experiment with a `sweep` grid becomes a search, unless `stage` is given. `data.task=all` stands for every task.
+    Composed once for each combination of choices; single values are put into copies. Raises UserError, before anything
+    starts, for a combination that cannot be composed, and for a multirun without a run.
     """
-    axes = [parse_sweep(argument) for argument in arguments]
-    combinations = [list(combination) for combination in itertools.product(*axes)]
-    if not combinations:
+    axes = [every_task(parse_sweep(argument)) for argument in arguments]
+    leaves = {axis[0].partition("=")[0]: axis for axis in axes if axis and axis[0].partition("=")[0] in LEAVES}
+    whole = Plan()
+    for choice in itertools.product(*(axis for axis in axes if axis not in leaves.values())):
+        # A value of each leaf, to find what is wrong with the rest.
+        base = compose_config([*choice, *(axis[0] for axis in leaves.values())])
+        searched = base["sweep"]["lr"] is not None and not any(word.startswith("stage=") for word in choice)
+        if searched:
+            whole.searches += searches(choice, base, leaves)
+        else:
+            whole.runs += runs(Job(own(choice), base), leaves)
+    check(whole)
+    return whole
+
+
+def own(words: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of one run alone: without what is for the multirun."""
+    return tuple(word for word in words if not word.startswith(("launcher", "dry_run=", "sweep")))
+
+
+def every_task(axis: list[str]) -> list[str]:
+    """An axis with `all` tasks written out."""
+    if axis and axis[0].partition("=")[0] == "data.task":
+        return [f"data.task={name}" for word in axis for name in (TASKS if word == "data.task=all" else [word[10:]])]
+    return axis
+
+
+def runs(base: Job, leaves: Mapping[str, list[str]]) -> Iterator[Job]:
+    """A run for every combination of the leaves' values."""
+    if not leaves:
+        yield base
+        return
+    for words in itertools.product(*leaves.values()):
+        yield derived(base, {word.partition("=")[0]: value_of(word) for word in words})
+
+
+def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str, list[str]]) -> Iterator[Search]:
+    """A search for every task, or one where there is no list of tasks."""
+    settings = {key: check_list(base["sweep"][key], f"sweep.{key}") for key in ("lr", "weight_decay", "seeds")}
+    values = {
+        f"optim.{key}": [value_of(word) for word in leaves[f"optim.{key}"]]
+        if f"optim.{key}" in leaves
+        else grid(base, key, settings[key])
+        for key in ("lr", "weight_decay")
+    }
+    seeds = [int(value_of(word)) for word in leaves.get("seed", [])] or [int(seed) for seed in settings["seeds"]]
+    first = [axis[0] for axis in leaves.values()]
+    stages = {}
+    for stage, checkpoints in (("tune", "none"), ("final", "running")):
+        words = [*choice, f"stage={stage}"]
+        if not any(word.startswith("checkpoints=") for word in choice):
+            words.append(f"checkpoints={checkpoints}")
+        stages[stage] = Job(own(words), compose_config([*words, *first]))
+    cells = [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
+    for word in leaves.get("data.task", [""]):
+        task = {"data.task": value_of(word)} if word else {}
+        tune = [derived(stages["tune"], {**task, **cell, "seed": TUNING_SEED}) for cell in cells]
+        final = derived(stages["final"], task)
+        name = f"{final.config['method']['name']}-{final.config['data'].get('task') or final.config['data']['name']}"
+        if len(cells) == 1:  # nothing to choose
+            final = derived(final, cells[0])
+        yield Search(name, tune if len(cells) > 1 else [], final, seeds)
+
+
+def check_list(value: Any, key: str) -> list[Any]:
+    """A grid's values. Raises UserError for none."""
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{key} is {value!r}, which leaves nothing to run; give a list, such as {key}=[0.1,0.01]")
+    return value
+
+
+def value_of(word: str) -> Any:
+    """The value of an argument `key=value` of a leaf: a number where it is one."""
+    text = word.partition("=")[2]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def derived(job: Job, values: Values) -> Job:
+    """A run with other values of leaves, without composing anew."""
+    config = copy.deepcopy(dict(job.config))
+    changed = list(config["changed"])
+    for key, value in values.items():
+        part, _, name = key.rpartition(".")
+        node = config[part] if part else config
+        if key.startswith("optim.") and key not in changed and node[name] != value:
+            changed.append(key)
+        node[name] = value
+    config["changed"] = changed
+    kept = [word for word in job.arguments if word.partition("=")[0] not in values]
+    return Job((*kept, *(f"{key}={value}" for key, value in values.items())), config)
+
+
+def check(whole: Plan) -> None:
+    """Raise UserError for an empty multirun, and for a cell whose optimiser or stage cannot be."""
+    jobs = [*whole.runs, *(job for search in whole.searches for job in [*search.cells, search.final])]
+    if not jobs:
         raise UserError("the multirun is empty: a list of values without a value")
-    return [Job(combination, compose_config(combination)) for combination in combinations]
+    seen = set()
+    for job in jobs:
+        optim = repr(job.config["optim"])
+        if optim not in seen:
+            seen.add(optim)
+            check_targets({"optim": job.config["optim"]}, {})
+            build(job.config["optim"], "optim")
+        if not isinstance(job.config["seed"], int):
+            raise UserError(f"seed is {job.config['seed']!r}; give whole numbers")
+        task = job.config["data"].get("task")
+        if job.config["data"]["name"] == "vtab" and task not in TASKS:
+            raise UserError(f"data.task={task} is none of VTAB's tasks; give some of {', '.join(TASKS)}, or all")

@@ -8,6 +8,7 @@ import io
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,10 +29,13 @@ class History(Checkpoint):
     """metrics.csv, a row an epoch, and last.ckpt, which carries the rows: both survive a kill together.
 
     folder: the run folder. The csv has no time columns: an interrupted run's equals an uninterrupted one's.
+    before_writing: raises if this process may not write there any more. saves: whether to write checkpoints.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, before_writing: Callable[[], None], saves: bool) -> None:
         self.folder = folder
+        self.before_writing = before_writing
+        self.saves = saves
         self.rows: list[dict[str, float]] = []
         self.parts: list[dict[str, Any]] = []
         """On what the epochs were computed, in order; a run may go on elsewhere."""
@@ -45,8 +49,10 @@ class History(Checkpoint):
         figures = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": module.rate} | module.results
         self.rows.append({name: figures[name] for name in COLUMNS if name in figures})
         self.parts[-1]["epochs"] += 1
+        self.before_writing()
         self.write(trainer)
-        trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
+        if self.saves:
+            trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
 
     def write(self, trainer: Any) -> None:
         """Write metrics.csv, by the first device alone."""

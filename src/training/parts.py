@@ -1,9 +1,10 @@
 """From a config to the parts of a run: backbone, data, method, and the record that describes them."""
 
+import copy
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from src.records import Record, UserError, config_hash, environment, identity, r
 from src.training.module import heads
 from src.training.optim import Optim
 from src.training.trainer import Trainer
+from src.training.warm import Warm
 
 GIVEN = {
     "data": {"seed"},
@@ -27,6 +29,7 @@ GIVEN = {
 }
 KINDS = {"method": Method, "data": ImageData, "optim": Optim, "trainer": Trainer}
 STAGES = ("single", "tune", "final")
+CHECKPOINTS = ("keep", "running", "none")
 MOST = 10_000
 """More threads, devices or parts of a batch than this are a slip of the finger, and would hang the machine."""
 CUTS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches", "fast_dev_run")
@@ -54,6 +57,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise UserError(f"stage is {config['stage']!r}; it is {', '.join(STAGES)}")
     if config["ckpt"] not in ("last", "none", None):
         raise UserError(f"ckpt is {config['ckpt']!r}; it is last (go on where a run stopped) or none (start over)")
+    if config.get("checkpoints", "keep") not in CHECKPOINTS:
+        raise UserError(f"checkpoints is {config['checkpoints']!r}; it is {', '.join(CHECKPOINTS)}")
     check_targets(config, given)
     for place, kind in KINDS.items():
         target = find_target(config[place]["_target_"])
@@ -75,12 +80,21 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     build(config["trainer"], "trainer", logger=False)
 
 
-def make_parts(config: Mapping[str, Any]) -> Parts:
-    """Read the data set's lists, load the backbone, build the method, and describe them. Raises UserError."""
+def load_inputs(config: Mapping[str, Any], warm: Warm | None = None) -> tuple[Backbone, ImageData]:
+    """The backbone and the data set with its lists read; from `warm` what is loaded already. Raises UserError."""
     data = build_data(config)
-    classes = data.table.classes  # before the weights: a missing folder is the more likely mistake, and found at once
-    backbone = build_backbone(config, data)
-    method = build_method(config, backbone, len(classes))
+    if warm is not None:
+        warm.share(config, data)
+    _ = data.table  # before the weights: a missing folder is the more likely mistake, and found at once
+    return build_backbone(config, data, warm), data
+
+
+def make_parts(config: Mapping[str, Any], warm: Warm | None = None) -> Parts:
+    """Read the data set's lists, load the backbone, build the method, and describe them. Raises UserError."""
+    backbone, data = load_inputs(config, warm)
+    if warm is not None:
+        backbone = replace(backbone, model=copy.deepcopy(backbone.model))  # a run may train it
+    method = build_method(config, backbone, len(data.table.classes))
     return Parts(backbone, data, method, describe(config, backbone, data, method))
 
 
@@ -90,9 +104,14 @@ def build_data(config: Mapping[str, Any]) -> ImageData:
     return data
 
 
-def build_backbone(config: Mapping[str, Any], data: ImageData) -> Backbone:
+def build_backbone(config: Mapping[str, Any], data: ImageData, warm: Warm | None = None) -> Backbone:
     """The backbone, to whose input the data is fitted."""
-    backbone: Backbone = build(config["backbone"], "backbone")
+
+    def load() -> Backbone:
+        loaded: Backbone = build(config["backbone"], "backbone")
+        return loaded
+
+    backbone = load() if warm is None else warm.backbone(config, load)
     height, width = backbone.image_size
     if height != width:
         raise UserError(f"backbone.image_size is {height} x {width}; this data is cut to squares, give one side")
@@ -116,7 +135,7 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
     table = data.table
     init = getattr(method, "init_sha256", None)
     weights = {"sha256": backbone.sha256, "heads": heads(method), "image_size": list(backbone.image_size)}
-    images = {"fingerprint": table.fingerprint(), "mean": list(data.mean), "std": list(data.std)}
+    images = {"fingerprint": table.fingerprint, "mean": list(data.mean), "std": list(data.std)}
     options = method_options(config, method)
     resolved = without_defaults({**config, "method": {**config["method"], **options}})
     hashed = config_hash(identity(resolved, weights, images, init))
@@ -139,7 +158,7 @@ def describe(config: Mapping[str, Any], backbone: Backbone, data: ImageData, met
         task=task,
         split={split: len(images.labels) for split, images in table.splits.items()},
         official=table.official,
-        fingerprint=table.fingerprint(),
+        fingerprint=table.fingerprint,
         backbone={
             "name": backbone.name,
             "source": backbone.source,

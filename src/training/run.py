@@ -3,7 +3,7 @@
 import logging
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch.loggers import Logger
 
 from src.config.build import build
-from src.records import Claim, Record, UserError, environment, read_record, write_text
+from src.records import Claim, Lost, Record, UserError, environment, read_record, write_text
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
 from src.training.console import log, quieten, silent, speaking
 from src.training.loggers import finish, log_record
@@ -23,19 +23,22 @@ from src.training.parts import (
     check_config,
     check_trainer,
     flops_per_image,
+    load_inputs,
     make_parts,
     run_folder,
     set_threads,
 )
 from src.training.signals import KeepHandlers, Stopped, stopping_on_signals
 from src.training.trainer import Trainer, forget_stale_ranks, rank
+from src.training.warm import Warm
 
 
-def run(config: Mapping[str, Any]) -> Record:
+def run(config: Mapping[str, Any], warm: Warm | None = None) -> Record:
     """Train and test what the config describes, or return the record of the run that already did.
 
-    Raises UserError for a mistake that the user can mend, Stopped after a signal. A loss that is not finite is a
-    result: the record says `diverged`.
+    warm: what runs before this one in the process have loaded. Raises UserError for a mistake that the user can mend,
+    Busy where another process is at the run, Lost where one has taken it over, Stopped after a signal. A loss that is
+    not finite is a result: the record says `diverged`.
     """
     quieten()
     forget_stale_ranks()
@@ -43,13 +46,14 @@ def run(config: Mapping[str, Any]) -> Record:
         check_config(config)
         set_threads(config)
         check_trainer(config)
-        parts = make_parts(config)
+        parts = make_parts(config, warm)
         folder = run_folder(config, parts.record)
         with ExitStack() as stack:
             # Before the claim, which a folder that may only be read does not allow; and after it, since it may be late.
             done = finished(config, folder)
+            before_writing: Callable[[], None] = do_nothing
             if done is None and rank() == 0:
-                stack.enter_context(Claim(folder))
+                before_writing = stack.enter_context(Claim(folder)).require
                 done = finished(config, folder)
             if done is not None:
                 stack.enter_context(speaking(None))
@@ -58,7 +62,19 @@ def run(config: Mapping[str, Any]) -> Record:
             if rank() == 0:
                 prepare_folder(config, folder)
             stack.enter_context(speaking(folder) if rank() == 0 else silent())
-            return train(config, parts, folder)
+            return train(config, parts, folder, before_writing)
+
+
+def do_nothing() -> None:
+    """What a process that writes nothing asks before it writes."""
+
+
+def is_current(config: Mapping[str, Any], record: Record, warm: Warm) -> bool:
+    """Whether a record of this config is of the weights and the images that are here now."""
+    if config["method"].get("init", "random") != "random":
+        return False  # its checksum is known once the method is built
+    backbone, data = load_inputs(config, warm)
+    return record.backbone["sha256"] == backbone.sha256 and record.fingerprint == data.table.fingerprint
 
 
 def finished(config: Mapping[str, Any], folder: Path) -> Record | None:
@@ -80,10 +96,11 @@ def prepare_folder(config: Mapping[str, Any], folder: Path) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(again, sort_keys=False, allow_unicode=True))
 
 
-def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
-    """Fit, test once, and write the record."""
+def train(config: Mapping[str, Any], parts: Parts, folder: Path, before_writing: Callable[[], None]) -> Record:
+    """Fit, test once, and write the record. before_writing: raises Lost if another process has the run by now."""
     record = parts.record
-    stopwatch, history = Stopwatch(), History(folder)
+    checkpoints = config.get("checkpoints", "keep")
+    stopwatch, history = Stopwatch(), History(folder, before_writing, saves=checkpoints != "none")
     loggers: list[Logger] = []
     status = "failed"
     trainer: Trainer | None = None
@@ -113,6 +130,8 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
     except Stopped as error:
         log.warning(f"stopped by {error}; the same command goes on after the last whole epoch")
         raise
+    except Lost:
+        raise
     except UserError as error:
         record.error = plain(error)
         raise UserError(record.error) from error
@@ -130,7 +149,10 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path) -> Record:
         if rank() == 0:
             if status != "failed" or record.error:  # else it was stopped, and there is nothing to say yet
                 end_record(record, history, stopwatch, trainer, parts)
+                before_writing()
                 record.write(folder)
+                if checkpoints == "running" and status == "finished":
+                    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             for logger in loggers:
                 log_record(logger, record, summary=True)
             finish(loggers, "success" if status == "finished" else "failed")

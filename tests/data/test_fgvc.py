@@ -45,9 +45,9 @@ def test_a_whole_set_is_official_and_its_counts_are_the_published_ones(cub: Path
 
 def test_the_fingerprint_speaks_of_what_is_there(cub: Path, tmp_path: Path) -> None:
     fewer = make_cub(tmp_path, images=2)
-    prints = {Fgvc("cub", str(root), subset=True).table.fingerprint() for root in (cub, fewer)}
+    prints = {Fgvc("cub", str(root), subset=True).table.fingerprint for root in (cub, fewer)}
     assert len(prints) == 2
-    assert Fgvc("cub", str(cub), subset=True).table.fingerprint() in prints
+    assert Fgvc("cub", str(cub), subset=True).table.fingerprint in prints
 
 
 def test_what_is_missing_or_wrong_is_a_sentence(cub: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_each_class_gives_its_share(tmp_path: Path) -> None:
 
 def test_names_decide_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make(tmp_path / "first", {"cat": 20, "dog": 10})
-    expected, fingerprint = names(first), table(first).fingerprint()
+    expected, fingerprint = names(first), table(first).fingerprint
     made = ["cat", "dog"]
     second = make(tmp_path / "second", {name: {"cat": 20, "dog": 10}[name] for name in reversed(made)})
     for path in second.rglob("*.jpg"):
@@ -77,7 +77,7 @@ def test_names_decide_and_nothing_else(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("os.scandir", shuffled)
     assert names(second) == expected
-    assert table(second).fingerprint() == fingerprint
+    assert table(second).fingerprint == fingerprint
     make(second, {"emu": 6})
     assert {split: {n for n in found if "emu" not in n} for split, found in names(second).items()} == expected
 
@@ -92,9 +92,9 @@ def test_it_does_not_follow_the_names_order(tmp_path: Path) -> None:
 
 def test_a_changed_picture_changes_the_fingerprint(tmp_path: Path) -> None:
     make(tmp_path, {"cat": 3, "dog": 3})
-    before = table(tmp_path).fingerprint()
+    before = table(tmp_path).fingerprint
     picture(99, height=90).save(tmp_path / "cat" / "001.jpg")
-    assert table(tmp_path).fingerprint() != before
+    assert table(tmp_path).fingerprint != before
 
 
 def test_flowers_as_a_users_folder() -> None:
@@ -212,7 +212,7 @@ def test_odd_names(tmp_path: Path) -> None:
         for example, name in enumerate(images.names):
             assert name.encode()
             assert images.pixels(example).shape == (3, 70, 90)
-    assert found.fingerprint()
+    assert found.fingerprint
 
 
 def test_links_are_followed_but_not_round_and_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

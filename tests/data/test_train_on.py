@@ -20,7 +20,7 @@ def test_both_splits_are_trained_on() -> None:
     assert joined["train"].labels == [*splits["train"].labels, *splits["val"].labels]
     assert torch.equal(joined["train"].pixels(6), splits["train"].pixels(6))
     assert torch.equal(joined["train"].pixels(7), splits["val"].pixels(0))
-    assert both.table.fingerprint() != alone.table.fingerprint()
+    assert both.table.fingerprint != alone.table.fingerprint
     assert (alone.preprocessing()["train_on"], both.preprocessing()["train_on"]) == ("train", "trainval")
     with pytest.raises(UserError, match=r"data\.train_on is 'test'; it is train or trainval"):
         DigitScenes(train_on="test")

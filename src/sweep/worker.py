@@ -1,0 +1,62 @@
+"""Runs jobs of a sweep one after another in one warm process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.records import Busy, Record, UserError
+from src.sweep.ledger import Ledger
+from src.sweep.plan import Job
+from src.training.console import console
+from src.training.run import is_current, run
+from src.training.single import run_apart
+from src.training.warm import Warm
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: its record, or why there is none.
+
+    busy: another process is at it. new: it was computed now, and not before.
+    """
+
+    record: Record | None = None
+    reason: str = ""
+    busy: bool = False
+    new: bool = True
+
+
+class Worker:
+    """Runs jobs; what they share stays loaded."""
+
+    def __init__(self) -> None:
+        self.warm = Warm()
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job, or return the record of the run that did it. Never raises but for signals."""
+        was_quiet, console.quiet = console.quiet, True
+        try:
+            return self.attempt(job)
+        except Busy as error:
+            return Outcome(reason=str(error), busy=True)
+        except UserError as error:
+            return Outcome(reason=str(error))
+        except Exception as error:  # a bug in one cell must not end a sweep; its run.log has the traceback
+            return Outcome(reason=f"{type(error).__name__}: {error}")
+        finally:
+            console.quiet = was_quiet
+
+    def attempt(self, job: Job) -> Outcome:
+        """Run one job. Raises what goes wrong."""
+        ledger = Ledger(Path(job.config["paths"]["runs"]))
+        known = None if job.config["force"] else ledger.find(job.config)
+        if known is not None and is_current(job.config, known, self.warm):
+            return Outcome(known, new=False)
+        record = run(job.config, self.warm) if on_one_device(job) else run_apart(job.config, job.arguments)
+        ledger.enter(job.config, record)
+        return Outcome(record)
+
+
+def on_one_device(job: Job) -> bool:
+    """Whether a job may run in this process: Lightning starts the whole command again for every further device."""
+    trainer = job.config["trainer"]
+    return trainer["devices"] in (1, "1", "auto", [0]) and trainer["num_nodes"] == 1
