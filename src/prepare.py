@@ -126,8 +126,6 @@ def show_source(folder: Path, manifest: "Manifest", built: bool) -> None:
 
 def chosen(arguments: Sequence[str]) -> dict[str, Any]:
     """The config's `data`, as far as it matters here and without what only a recipe could fill in. Raises UserError."""
-    from omegaconf import OmegaConf
-
     from src.config.compose import check_option, hydra_compose, hydra_ready, is_group, parse, put_back, split_paths
 
     words, paths = split_paths(arguments)
@@ -140,7 +138,7 @@ def chosen(arguments: Sequence[str]) -> dict[str, Any]:
         if node.get("name") not in (*DOWNLOADS, "vtab"):
             raise UserError(f"there is nothing to prepare for this data set; give one of {SETS}")
         keys = ("name", "root", "archives", "official", "subset", "task")
-        data = {key: None if OmegaConf.is_missing(node, key) else node.get(key) for key in keys}
+        data = {key: node.get(key) for key in keys}
     found: dict[str, Any] = put_back(data, paths)
     found["official"] = True if found["official"] is None else found["official"]
     found["subset"] = bool(found["subset"]) if found["subset"] is None else found["subset"]

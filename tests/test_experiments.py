@@ -2,18 +2,16 @@
 
 import csv
 import itertools
-import math
 import re
 import shlex
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import pytest
 
-from src.config.compose import parse_sweep
+from src.data.vtab.tasks import TASKS
+from src.report.averages import averages
 from src.sweep.plan import plan
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -21,6 +19,7 @@ FOLDERS = sorted(folder.name for folder in EXPERIMENTS.iterdir())
 COLUMNS = ["table", "method", "backbone", "pretrain", "dataset", "metric", "value", "unit", "note"]
 DATA = ["CUB", "NABirds", "Flowers", "Dogs", "Cars"]
 COMMAND = "python -m src.train -m "
+VTAB = ("table03_vtab", "table12_vtab_lite")
 SECTION = "## Known inconsistencies of the paper\n"
 Row = dict[str, str]
 
@@ -32,13 +31,6 @@ def commands(folder: str) -> list[tuple[list[str], int]]:
     assert len(blocks) == text.count("\n```\n") / 2
     assert all(block.startswith(COMMAND) and "\n" not in block and runs for block, runs in blocks), blocks
     return [(shlex.split(block.removeprefix(COMMAND)), int(runs.split()[0])) for block, runs in blocks]
-
-
-@cache
-def config(*arguments: str) -> dict[str, Any]:
-    """The one run that these arguments plan; composing takes a quarter of a second."""
-    (job,) = plan(arguments)
-    return job.config
 
 
 def rows(folder: str) -> list[Row]:
@@ -57,7 +49,7 @@ def inconsistencies(folder: str) -> set[tuple[str, ...]]:
 def cells(folder: str) -> dict[tuple[str, ...], Row]:
     """A table's accuracies by what they are of; an average over FGVC is one, whatever the table calls it."""
     return {
-        (row["method"], row["backbone"], row["pretrain"], row["dataset"].removeprefix("FGVC ")): row
+        (row["method"], folder in VTAB, row["backbone"], row["pretrain"], row["dataset"].removeprefix("FGVC ")): row
         for row in rows(folder)
         if row["metric"] == "top1"
     }
@@ -66,17 +58,12 @@ def cells(folder: str) -> dict[tuple[str, ...], Row]:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_command_composes_and_is_as_many_runs_as_the_text_says(folder: str) -> None:
     for arguments, runs in commands(folder):
-        axes = [parse_sweep(argument) for argument in arguments]
-        assert math.prod(map(len, axes)) == runs, arguments
-        # Method and data set, which choose recipe rows, in every combination; of the others each value once.
-        groups = [axis if axis[0].startswith(("experiment=", "data=")) else axis[:1] for axis in axes]
-        for combination in itertools.product(*groups):
-            composed = config(*combination)
-            assert composed["trainer"]["max_epochs"] == 100 and composed["data"]["batch_size"] == 32
-            assert composed["recipe"]["name"] == "fgvc" and composed["preset"]["name"] == "official"
-        for place, axis in enumerate(axes):
-            for value in axis[1:] if groups[place] is not axis else ():
-                config(*[other[0] for other in axes[:place]], value, *[other[0] for other in axes[place + 1 :]])
+        planned = plan(arguments)
+        assert len(planned) == runs, arguments
+        for job in [*planned.runs, *(search.final for search in planned.searches)]:
+            assert job.config["trainer"]["max_epochs"] == 100 and job.config["data"]["batch_size"] == 32
+            assert job.config["recipe"]["name"] == ("vtab" if folder in VTAB else "fgvc")
+            assert job.config["preset"]["name"] == "official"
 
 
 def test_linear_probing_is_searched_over_the_grid_without_the_test_split() -> None:
@@ -100,7 +87,7 @@ def test_published_values_are_numbers(folder: str) -> None:
             assert row["metric"] == "top1" and row["unit"] == "%" and 0 < float(row["value"]) < 100, row
 
 
-@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder != "table08_ablations"])
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder not in ("table08_ablations", *VTAB)])
 def test_averages_are_those_of_their_five_numbers(folder: str) -> None:
     table = cells(folder)
     averages = {key: row for key, row in table.items() if key[-1] == "Average"}
@@ -110,7 +97,7 @@ def test_averages_are_those_of_their_five_numbers(folder: str) -> None:
         assert abs(exact - Decimal(row["value"])) <= Decimal("0.05"), (key, exact)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder not in VTAB])
 def test_the_readme_lists_what_the_paper_prints_twice_and_differently(folder: str) -> None:
     noted = {
         (method, name, row["value"], other[0])
@@ -133,3 +120,31 @@ def test_no_other_value_differs_between_the_tables() -> None:
         ("table11_toast_lite", "TOAST", "Cars", "84.5", "84.9"),
     }
     assert all(difference[1:] in inconsistencies(difference[0]) for difference in found)
+
+
+def test_vtab_averages_are_the_mean_of_the_group_means_but_for_two() -> None:
+    table = cells("table03_vtab")
+    printed_ones = {key: row for key, row in table.items() if key[-1] == "Average"}
+    assert len(printed_ones) == 8 and len(table) == 8 * 20
+    found = set()
+    for key, row in printed_ones.items():
+        values = [float(other["value"]) for place, other in table.items() if place[:-1] == key[:-1] and place != key]
+        both, printed = averages(dict(zip(TASKS, values, strict=True))), float(row["value"])
+        exact = both["mean of groups"]
+        assert abs(both["mean of tasks"] - printed) > 2
+        assert abs(exact - printed) < 0.1
+        if abs(exact - printed) > 0.05:
+            found.add((key[0], f"Average, {key[3]}", row["value"], f"{exact:.2f}"))
+    assert found == inconsistencies("table03_vtab") and len(found) == 2
+
+
+def test_vtab_lite_lists_the_parameters_that_do_not_fit() -> None:
+    counted = {"Fine-tune": 85_798_656, "VPT": 921_600, "LoRA": 147_456, "TOAST": 14_156_544, "TOAST-Lite": 738_048}
+    found = set()
+    for row in rows("table12_vtab_lite"):
+        if row["metric"] == "tuned_params":
+            millions = counted[row["method"]] / 1e6
+            digits = 1 if "." in row["value"] else 0
+            if f"{millions:.{digits}f}M" != row["value"]:
+                found.add((row["method"], "tuned parameters", row["value"], f"{millions:.2f}M"))
+    assert found == inconsistencies("table12_vtab_lite")

@@ -1,20 +1,29 @@
 """The raw archives behind VTAB-1k in their official layouts and under their official names, with few drawn pictures."""
 
-import gzip
 import importlib.util
-import io
 import json
-import struct
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.io import savemat
+
+from tests.vtab_formats import (
+    encode,
+    gz,
+    hdf5,
+    mat,
+    norb_matrix,
+    picture,
+    pixels,
+    put,
+    rng_of,
+    tar,
+    text,
+    tfrecord,
+    zipped,
+)  # fmt: skip
 
 # Examples a split where the layout leaves the choice; smallnorb's test has as many as its train, caltech101 60 and 8.
 SIZES = {"train": 24, "validation": 8, "test": 8}
@@ -22,86 +31,6 @@ SIZES = {"train": 24, "validation": 8, "test": 8}
 UNCUT = {"eurosat": 40, "resisc45": 40, "dsprites": 50}
 EUROSAT = {"AnnualCrop": 3000, "Forest": 3000, "HerbaceousVegetation": 3000, "Highway": 2500, "Industrial": 2500,
            "Pasture": 2000, "PermanentCrop": 2500, "Residential": 3000, "River": 2500, "SeaLake": 3000}  # fmt: skip
-
-
-def rng_of(name: str) -> np.random.Generator:
-    """Random numbers that belong to a name, so that no two files are alike and every run writes the same."""
-    return np.random.default_rng(zlib.crc32(name.encode()))
-
-
-def picture(name: str, height: int = 0, width: int = 0) -> Image.Image:
-    """A smooth picture in colour; of 32 to 64 pixels a side where no size is asked for."""
-    rng = rng_of(name)
-    height, width = height or int(rng.integers(32, 65)), width or int(rng.integers(32, 65))
-    small = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def encode(image: Image.Image, kind: str = "JPEG") -> bytes:
-    """The picture as a file's content."""
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind)
-    return buffer.getvalue()
-
-
-def pixels(name: str, count: int, side: int) -> NDArray[np.uint8]:
-    """A stack of square pictures."""
-    return np.stack([np.asarray(picture(f"{name}{i}", side, side)) for i in range(count)])
-
-
-def put(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files under their paths below a folder."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-def tar(files: Mapping[str, bytes]) -> bytes:
-    """A plain tar."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def gz(content: bytes) -> bytes:
-    """Gzip without a date, so that every run writes the same."""
-    return gzip.compress(content, compresslevel=1, mtime=0)
-
-
-def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """A zip without dates."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files:
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return buffer.getvalue()
-
-
-def mat(**arrays: NDArray[np.generic]) -> bytes:
-    """A MATLAB file without the date in its header."""
-    buffer = io.BytesIO()
-    savemat(buffer, arrays)
-    return b"MATLAB 5.0 MAT-file".ljust(116) + buffer.getvalue()[116:]
-
-
-def hdf5(**arrays: NDArray[np.generic]) -> bytes:
-    """An HDF5 file of these arrays; two underscores in a name stand for a group."""
-    import h5py  # comes with the extra "prepare" only
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, array in arrays.items():
-            file.create_dataset(name.replace("__", "/"), data=array)
-    return buffer.getvalue()
-
-
-def text(lines: Iterable[str]) -> bytes:
-    """Lines, each with its end."""
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def cifar_archive(images: Mapping[str, NDArray[np.uint8]]) -> bytes:
@@ -286,41 +215,6 @@ def clevr(folder: Path) -> None:
     put(folder, {"CLEVR_v1.0.zip": zipped((f"CLEVR_v1.0/{name}", content) for name, content in files)})
 
 
-# The Castagnoli polynomial's remainders of all bytes.
-CRC32C = list(range(256))
-for _ in range(8):
-    CRC32C = [value >> 1 ^ (0x82F63B78 if value & 1 else 0) for value in CRC32C]
-
-
-def masked(content: bytes) -> bytes:
-    """TFRecord's checksum."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc = CRC32C[(crc ^ byte) & 255] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A protocol buffer's field of bytes, with its length as a varint."""
-    size, length = len(content), b""
-    while size > 127:
-        length, size = length + bytes([size & 127 | 128]), size >> 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + content
-
-
-def tfrecord(examples: Iterable[Mapping[str, bytes | int]]) -> Iterator[bytes]:
-    """TensorFlow's Example messages, framed; integers below 128 only."""
-    for example in examples:
-        # bytes_list is field 1 of a Feature, int64_list field 3, and both keep their values in field 1
-        features = {key: field(1, field(1, value)) if isinstance(value, bytes) else field(3, field(1, bytes([value])))
-                    for key, value in example.items()}  # fmt: skip
-        entries = [field(1, field(1, key.encode()) + field(2, feature)) for key, feature in features.items()]
-        content = field(1, b"".join(entries))
-        size = struct.pack("<Q", len(content))
-        yield size + masked(size) + content + masked(content)
-
-
 def dmlab(folder: Path) -> None:
     """Write dmlab.tar.gz, two files a split."""
     files: dict[str, bytes] = {}
@@ -372,13 +266,6 @@ def dsprites(folder: Path) -> None:
         image[y : y + 24, x : x + 24] = 1
     content = hdf5(imgs=images, latents__classes=classes, latents__values=classes / limits)
     put(folder, {"dsprites_ndarray_co1sh3sc6or40x32y32_64x64.hdf5": content})
-
-
-def norb_matrix(array: NDArray[np.uint8] | NDArray[np.int32]) -> bytes:
-    """NORB's matrix file: a magic number for the type, the number of axes, at least three sizes, the values."""
-    magic = 0x1E3D4C55 if array.dtype == np.uint8 else 0x1E3D4C54
-    sizes = [*array.shape, 1, 1][: max(3, array.ndim)]
-    return np.array([magic, array.ndim, *sizes], dtype="<i4").tobytes() + array.tobytes()
 
 
 def smallnorb(folder: Path) -> None:

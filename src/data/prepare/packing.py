@@ -38,8 +38,9 @@ def slices(source: Source, counts: Mapping[str, int]) -> dict[str, Slice]:
     cuts = {"train": ("train", 0, TRAIN), "val": (source.val.split, source.val.start(counts[source.val.split]), VAL)}
     cuts["test"] = (source.test.split, source.test.start(counts[source.test.split]), counts[source.test.split])
     found = {}
-    for name, (split, start, wanted) in cuts.items():
-        later = [other for part, other, _ in cuts.values() if part == split and other > start]
+    names = list(cuts)
+    for place, (name, (split, start, wanted)) in enumerate(cuts.items()):
+        later = [cuts[other][1] for other in names[place + 1 :] if cuts[other][0] == split]
         found[name] = Slice(split, start, min(start + wanted, counts[split], *later))
     return found
 
@@ -94,16 +95,18 @@ def pack(
     than VTAB's.
     """
     tasks = {task.name: task for task in tasks_of(source.builder)}
-    writer = Writer(folder, {name: task.classes for name, task in tasks.items()})
-    for split in SPLITS:
-        for example in examples[split]:
-            key = key_of(source, example, names)
-            try:
-                labels = {name: label_of(task.rule, example) for name, task in tasks.items()}
-                writer.add(split, key, content_of(source, example["image"]), labels)
-            except UNDECODABLE as error:
-                raise UserError(f"{key} of {source.builder} cannot be used ({error}); fetch it again") from error
-    files = writer.close()
+    with Writer(folder, {name: task.classes for name, task in tasks.items()}) as writer:
+        for split in SPLITS:
+            for example in examples[split]:
+                key = key_of(source, example, names)
+                try:
+                    labels = {name: label_of(task.rule, example) for name, task in tasks.items()}
+                    content = content_of(source, example["image"])
+                    writer.check(labels)
+                except UNDECODABLE as error:
+                    raise UserError(f"{key} of {source.builder} cannot be used ({error}); fetch it again") from error
+                writer.add(split, key, content, labels)
+        files = writer.finish()
     wrong = check_keys(source, writer.keys, writer.labels)
     if wrong and official:
         raise UserError(f"{'; '.join(wrong)}; fetch the official files, or accept these with data.official=false")

@@ -88,7 +88,10 @@ def build(job: Job) -> Manifest:
     found = slices(source, counts)
     examples = {split: read(builder, str(cut), cut.stop - cut.start) for split, cut in found.items()}
     made_with = {"tensorflow-datasets": tfds.__version__}
-    return pack(source, examples, names, Path(job.target), job.official, warnings + wrong, made_with)
+    try:
+        return pack(source, examples, names, Path(job.target), job.official, warnings + wrong, made_with)
+    except OSError as error:
+        raise UserError(sentence(source, job, error)) from error
 
 
 def class_names(features: Any) -> list[str] | None:

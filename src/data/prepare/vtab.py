@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from src.data.prepare.progress import say
 from src.data.prepare.tfds import INSTALL, Job, fetch
 from src.data.vtab.pack import MANIFEST, Manifest, changed, read_manifest
 from src.data.vtab.tasks import SOURCES, TASKS, Source, find_task
-from src.records import UserError
+from src.records import UserError, write_text
 
 WORK = ".work"
 """Below the root: what is fetched, unpacked and built on the way, a folder a source; removed when it is prepared."""
@@ -35,31 +36,36 @@ class Builder:
 
     def __exit__(self, *error: object) -> None:
         if self.process is not None:
-            assert self.process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
-            self.process.wait()
+            self.end(self.process)
 
     def build(self, job: Job) -> Manifest:
         """Have one source built and packed. Raises UserError."""
         if self.process is None:
             self.process = start()
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(asdict(job)) + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(asdict(job)) + "\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            code = self.process.wait()
-            self.process = None
-            raise UserError(
-                f"the process that builds {job.source} ended with {code}; with too little memory it is killed: "
-                "free some and start again"
-            )
+            code = self.end(self.process)
+            hint = "memory may have run out: free some and" if code == -signal.SIGKILL else "its words stand above;"
+            raise UserError(f"the process that builds {job.source} ended with {code}; {hint} start again")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise UserError(answer["error"])
         shape = answer["manifest"].pop("shape")
         return Manifest(**answer["manifest"], shape=tuple(shape) if shape else None)
+
+    def end(self, process: subprocess.Popen[str]) -> int:
+        """Let the process go, and wait for it; its exit code."""
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        code = process.wait()
+        process.stdout.close()
+        self.process = None
+        return code
 
 
 def start() -> subprocess.Popen[str]:
@@ -110,18 +116,22 @@ def prepare(
 
 def prepare_one(source: Source, root: Path, archives: Path, official: bool, builder: Builder) -> tuple[Manifest, bool]:
     """One source's manifest, and whether it had to be built."""
-    target = root / source.builder
+    target, work = root / source.builder, root / WORK / source.builder
     if (target / MANIFEST).is_file():
-        return check_prepared(target, official), False
+        manifest = check_prepared(target, official)
+        if work.is_dir() and os.access(work, os.W_OK):
+            clean(work)
+        return manifest, False
+    if target.exists():
+        raise UserError(f"{target} is there, and not of this command; move it away, or give another data.root=")
     check_archives(source, archives, official)
-    work = root / WORK / source.builder
     with ExitStack() as stack:
         stack.enter_context(claimed(work))
         if (target / MANIFEST).is_file():
             return check_prepared(target, official), False
         partial = work / "partial"
         shutil.rmtree(partial, ignore_errors=True)
-        remove_incomplete(work / "data")
+        remove_stale(work, source, archives, official)
         say(f"{source.builder}: building")
         job = Job(
             source.builder,
@@ -134,14 +144,16 @@ def prepare_one(source: Source, root: Path, archives: Path, official: bool, buil
         manifest = builder.build(job)
         for warning in manifest.warnings:
             say(f"warning: {warning}")
-        shutil.rmtree(target, ignore_errors=True)  # what has no manifest was never whole
         os.rename(partial, target)
-        for name in ("data", "downloads"):
-            shutil.rmtree(work / name, ignore_errors=True)
-    with contextlib.suppress(OSError):  # other sources may be at work beside it
-        work.rmdir()
-        work.parent.rmdir()
+    clean(work)
     return manifest, True
+
+
+def clean(work: Path) -> None:
+    """Remove what was fetched, unpacked and built on the way."""
+    shutil.rmtree(work, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other sources may be at work beside it
+        work.parent.rmdir()
 
 
 def check_prepared(target: Path, official: bool) -> Manifest:
@@ -174,7 +186,14 @@ def check_archives(source: Source, archives: Path, official: bool) -> None:
             )
 
 
-def remove_incomplete(data: Path) -> None:
-    """Remove what a killed process left half built; what is whole is used."""
-    for path in data.glob("**/*incomplete*"):
+def remove_stale(work: Path, source: Source, archives: Path, official: bool) -> None:
+    """Remove what a killed process left half built, and all that was made of other archives than are here now."""
+    stats = {file.name: (archives / file.name).stat() for file in source.files if (archives / file.name).exists()}
+    made_of = json.dumps([official, {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}])
+    note = work / "made_of.json"
+    if not note.is_file() or note.read_text() != made_of:
+        for name in ("data", "downloads"):
+            shutil.rmtree(work / name, ignore_errors=True)
+        write_text(note, made_of)
+    for path in (work / "data").glob("**/*incomplete*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -1,5 +1,6 @@
 """VTAB-1k: one of its nineteen tasks, from what `src.prepare` made or from the widely shared copy as JPEG files."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from src.data.module import ImageData, Images, Joined, Table
 from src.data.transforms import SquashTransform
 from src.data.vtab.copy import read_copy
 from src.data.vtab.pack import Pack, digest_of
-from src.data.vtab.tasks import TRAIN, VAL, Task, find_task, golden
+from src.data.vtab.tasks import SOURCES, TRAIN, VAL, Task, find_task, golden
 from src.records import UserError
 
 
@@ -71,6 +72,8 @@ class Vtab(ImageData):
 
     def preprocessing(self) -> dict[str, object]:
         decoder = "JPEG with libjpeg's fast transform, as TensorFlow" if self.fast_decoding else "JPEG as Pillow"
+        if self.copy is None and SOURCES[self.task.source].raw:
+            decoder = "none: pixels as in the source's arrays"
         return super().preprocessing() | {"decoder": decoder, "examples": self.table.examples}
 
     def read(self) -> Table:
@@ -87,7 +90,7 @@ class Vtab(ImageData):
 
 def read_prepared(root: Path, task: Task) -> Table:
     """A task as `src.prepare` left it. Raises UserError if it is missing, changed, or not of the right examples."""
-    again = f"python -m src.prepare data=vtab data.task={task.name} data.root={root}"
+    again = shlex.join(["python", "-m", "src.prepare", "data=vtab", f"data.task={task.name}", f"data.root={root}"])
     pack = Pack(root / task.source, task.name, again)
     manifest = pack.manifest
     splits: dict[str, Images] = {split: PackedImages(pack, split) for split in ("train", "val", "test")}

@@ -91,7 +91,7 @@ def is_proved(manifest: Manifest) -> bool:
 
 
 class Writer:
-    """Writes a source's files into a folder, one example after the other, split by split."""
+    """Writes a source's files into a folder, one example after the other, split by split; a context manager."""
 
     def __init__(self, folder: Path, tasks: Mapping[str, int]) -> None:
         """tasks: names, with the number of classes."""
@@ -103,21 +103,30 @@ class Writer:
         self.offsets = [0]
         self.file: BinaryIO = (folder / IMAGES).open("wb")
 
-    def add(self, split: str, key: str, content: bytes, labels: Mapping[str, int]) -> None:
-        """Write one example. Raises ValueError for a label that is no class."""
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def check(self, labels: Mapping[str, int]) -> None:
+        """Raise ValueError for a label that is no class."""
         for task, label in labels.items():
             if not 0 <= label < self.classes[task]:
-                raise ValueError(f"{key} has label {label} in {task}, outside of its {self.classes[task]} classes")
+                raise ValueError(f"its label {label} in {task} is outside of the {self.classes[task]} classes")
+
+    def add(self, split: str, key: str, content: bytes, labels: Mapping[str, int]) -> None:
+        """Write one example."""
+        for task, label in labels.items():
             self.labels[task][split].append(label)
         self.keys[split].append(key)
         self.file.write(content)
         self.offsets.append(self.offsets[-1] + len(content))
 
-    def close(self) -> dict[str, dict[str, Any]]:
+    def finish(self) -> dict[str, dict[str, Any]]:
         """Write what is not yet; bytes and sha256 of every file."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.file.close()
         np.save(self.folder / OFFSETS, np.array(self.offsets, np.int64))
         write_text(self.folder / KEYS, "\n".join(key for split in SPLITS for key in self.keys[split]))
         for task, labels in self.labels.items():
