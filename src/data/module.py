@@ -3,13 +3,14 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
     """(B,) 0 for a stand-in that does not count, else 1."""
     total: int
     """Examples in the whole batch, over all devices."""
+    features: dict[str, Tensor] = {}  # noqa: RUF012 - never changed
+    """In the place of images, what a method's frozen part makes of them: by name, batch first; else empty."""
 
 
 class Images:
@@ -117,6 +120,36 @@ class Examples(Dataset[tuple[Tensor, int, Pick]]):
         return len(self.images.labels)
 
 
+class FrozenExamples(Dataset[Batch]):
+    """One split's features behind a loader, a batch at a time."""
+
+    def __init__(self, features: Mapping[str, NDArray[Any]], labels: Sequence[int]) -> None:
+        self.features = features
+        self.labels = labels
+
+    def __getitems__(self, picks: list[Pick]) -> list[Batch]:
+        places = [pick.example for pick in picks]
+        return [
+            Batch(
+                torch.empty(len(picks), 0),
+                torch.tensor([self.labels[place] for place in places]),
+                torch.tensor(places),
+                torch.tensor([pick.weight for pick in picks]),
+                picks[0].total,
+                {name: torch.from_numpy(array[places]) for name, array in self.features.items()},
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def only(batches: list[Batch]) -> Batch:
+    """The one batch of a list."""
+    (batch,) = batches
+    return batch
+
+
 def collate(items: list[tuple[Tensor, int, Pick]]) -> Batch:
     """Stack a loader's items into a batch."""
     images, labels, picks = zip(*items, strict=True)
@@ -136,7 +169,9 @@ class ImageData(LightningDataModule):
     input. normalisation: `imagenet` (the authors', whatever the backbone) or `backbone` (what its weights were trained
     with; `fit_backbone` says what). train_on: `train`, or `trainval` for train and val together, without
     validation. workers: loader processes a device; None leaves a core to training and takes at most eight. same_epoch:
-    let every epoch repeat the first one's order and augmentation (debug=overfit).
+    let every epoch repeat the first one's order and augmentation (debug=overfit). cache_frozen: compute what a method's
+    frozen part makes of the images once, and map it from disk; `auto` where nothing random stands against it. cache_gb:
+    the most that the cache may take, in 1e9 bytes.
     """
 
     upright = False
@@ -151,6 +186,8 @@ class ImageData(LightningDataModule):
         train_on: str = "train",
         workers: int | None = None,
         same_epoch: bool = False,
+        cache_frozen: bool | Literal["auto"] = "auto",
+        cache_gb: float = 8.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -169,6 +206,10 @@ class ImageData(LightningDataModule):
         self.image_size = image_size
         self.train_on = train_on
         self.workers = workers
+        self.cache_frozen = cache_frozen
+        self.cache_gb = cache_gb
+        self.features: dict[str, dict[str, NDArray[Any]]] = {}
+        """By split, features in the place of images, mapped from disk."""
         self.same_epoch = same_epoch
         self.seed = seed
         self._table: Table | None = None
@@ -226,16 +267,16 @@ class ImageData(LightningDataModule):
         if self.trainer is not None and not self.table.splits["val"].labels:
             self.trainer.limit_val_batches = 0
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+    def train_dataloader(self) -> DataLoader[Any]:
         return self.loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+    def val_dataloader(self) -> DataLoader[Any]:
         return self.loader("val")
 
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, int, Pick]]:
+    def test_dataloader(self) -> DataLoader[Any]:
         return self.loader("test")
 
-    def loader(self, split: str, shuffle: bool = False) -> DataLoader[tuple[Tensor, int, Pick]]:
+    def loader(self, split: str, shuffle: bool = False) -> DataLoader[Any]:
         """One split's loader for this device."""
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -261,6 +302,8 @@ class ImageData(LightningDataModule):
             # the current epoch is not yet restored; what it has processed is.
             progress: Any = trainer.fit_loop.epoch_progress.current
             order.set_epoch(progress.processed)
+        if split in self.features:
+            return DataLoader(FrozenExamples(self.features[split], images.labels), batch_sampler=order, collate_fn=only)
         workers = default_workers(world) if self.workers is None else self.workers
         transform = self.transform()
         kept = None
@@ -279,6 +322,8 @@ class ImageData(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device: a uint8 batch is a quarter of the bytes to move."""
+        if batch.features:
+            return batch
         return batch._replace(images=normalise(batch.images, self.mean, self.std))
 
 

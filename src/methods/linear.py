@@ -9,6 +9,8 @@ from src.methods.vit import Trace
 class Linear(Method):
     """A linear head on the class token of the frozen backbone."""
 
+    worth_caching = True
+
     def __init__(self, backbone: nn.Module, num_classes: int, *, drop_path: float = 0.0, seed: int = 0) -> None:
         super().__init__(backbone, num_classes, drop_path=drop_path, seed=seed)
         self.freeze()

@@ -55,6 +55,8 @@ class Method(nn.Module):
     """
 
     passes = 1
+    worth_caching = False
+    """Whether `frozen` computes so much that its results are worth keeping."""
 
     def __init__(self, backbone: nn.Module, num_classes: int, *, drop_path: float = 0.0, seed: int = 0) -> None:
         super().__init__()

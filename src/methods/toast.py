@@ -52,6 +52,7 @@ class Toast(Method):
     """
 
     passes = 2
+    worth_caching = True
 
     def __init__(
         self,

@@ -113,7 +113,11 @@ class TransferModule(LightningModule):
         """Cross entropy (B,) in float32, and logits (B, C)."""
         dtype = self.method.head.weight.dtype  # trainer.precision=bf16-true and 64-true convert the weights
         noise = {name: factors.to(dtype) for name, factors in (noise or {}).items()}
-        logits = self.method(batch.images.to(dtype), noise).logits.float()
+        if batch.features:
+            features = {name: value.to(dtype) for name, value in batch.features.items()}
+            logits = self.method.adapted(features, noise).logits.float()
+        else:
+            logits = self.method(batch.images.to(dtype), noise).logits.float()
         return F.cross_entropy(logits, batch.labels, reduction="none"), logits
 
     def on_after_backward(self) -> None:

@@ -18,6 +18,7 @@ from src.config.rows import is_own_recipe
 from src.data.module import ImageData
 from src.methods import Method, UnsupportedBackbone
 from src.records import Record, UserError, config_hash, environment, identity, run_name
+from src.training.frozen_cache import MARK, why_not
 from src.training.module import heads
 from src.training.optim import Optim
 from src.training.trainer import Trainer
@@ -44,6 +45,8 @@ class Parts:
     data: ImageData
     method: Method
     record: Record
+    not_cached: str | None
+    """Why the frozen part is not computed once and then read from disk; None if it is."""
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -95,7 +98,13 @@ def make_parts(config: Mapping[str, Any], warm: Warm | None = None) -> Parts:
     if warm is not None:
         backbone = replace(backbone, model=copy.deepcopy(backbone.model))  # a run may train it
     method = build_method(config, backbone, len(data.table.classes))
-    return Parts(backbone, data, method, describe(config, backbone, data, method))
+    not_cached = why_not(config, data, method)
+    if not_cached is not None and data.cache_frozen is True:
+        raise UserError(f"data.cache_frozen=true cannot be: {not_cached}")
+    record = describe(config, backbone, data, method)
+    if not_cached is None:
+        record.marks.append(MARK)
+    return Parts(backbone, data, method, record, not_cached)
 
 
 def build_data(config: Mapping[str, Any]) -> ImageData:

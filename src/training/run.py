@@ -13,9 +13,11 @@ import yaml
 from lightning.pytorch.loggers import Logger
 
 from src.config.build import build
+from src.data.module import SPLITS
 from src.records import Claim, Lost, Record, UserError, environment, read_record, write_text
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
 from src.training.console import log, quieten, silent, speaking
+from src.training.frozen_cache import fill
 from src.training.loggers import finish, log_record
 from src.training.module import Diverged, TransferModule
 from src.training.parts import (
@@ -164,6 +166,8 @@ def fit_and_test(
 ) -> None:
     """Train to the last epoch, going on from a checkpoint if there is one, then read the test split once."""
     record = parts.record
+    if parts.not_cached is None:
+        fill(config, parts.data, parts.backbone, parts.method, trainer.strategy.root_device, splits_of(record))
     module.frozen()  # before a precision of trainer.precision=...-true converts the weights
     checkpoint = folder / "checkpoints" / "last.ckpt"
     resumes = config["ckpt"] == "last" and checkpoint.is_file()
@@ -172,6 +176,8 @@ def fit_and_test(
         f"{record.name}: {record.split['train']} images, "
         f"{sizes['trained']:,} + {sizes['head']:,} (head) trained parameters"
     )
+    if parts.not_cached:
+        log.info(f"frozen cache: off, {parts.not_cached}")
     log.info(f"going on from {checkpoint}" if resumes else f"starting; results go to {folder}")
     trainer.fit(module, datamodule=parts.data, ckpt_path=str(checkpoint) if resumes else None, weights_only=True)
     if trainer.global_step == 0:
@@ -191,6 +197,11 @@ def fit_and_test(
         if f"test/{name}" in module.results
     }
     record.metrics |= {"val/accuracy_best": best, "val/accuracy_best_epoch": epoch}
+
+
+def splits_of(record: Record) -> list[str]:
+    """The splits that a run will read."""
+    return ["train", "val"] if record.stage == "tune" else list(SPLITS)
 
 
 def end_record(record: Record, history: History, stopwatch: Stopwatch, trainer: Trainer | None, parts: Parts) -> None:

@@ -1,0 +1,99 @@
+"""The Ray cluster that a sweep joins or makes."""
+
+import math
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from src.config.compose import PROJECT
+from src.records import UserError
+from src.training.parts import default_threads
+from src.training.signals import SIGNALS
+
+INSTALL = "launcher=ray needs the package ray; install it with: pip install 'toast-transfer[distributed]'"
+LONGEST = 40
+"""Bytes of a folder's path in which Ray can still make its sockets."""
+STORE = 100 * 2**20
+"""Bytes of shared memory for what Ray passes on: configs and records."""
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class Cluster:
+    """A connection to Ray, by which `ray` may be used.
+
+    address: a cluster to join; None starts one of this machine, which `close` ends. slots: CPUs that the new one
+    claims to have; None counts them. Raises UserError without Ray, and for a cluster that cannot be reached.
+    """
+
+    def __init__(self, address: str | None, slots: float | None) -> None:
+        self.ray = import_ray(is_local=address is None)
+        self.folder = None if address else short_folder()
+        options: dict[str, Any] = {"address": address}
+        if self.folder is not None:
+            options = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
+            options |= {"num_cpus": None if slots is None else math.ceil(slots), "_temp_dir": self.folder}
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            self.ray.init(
+                **options, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables_of_workers()}
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            self.close()
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"launcher.address={address or 'null'}: no Ray cluster ({reason})") from error
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for number, handler in handlers.items():  # Ray takes SIGTERM for itself
+                signal.signal(number, handler)
+
+    def has_gpu(self) -> bool:
+        """Whether any machine of the cluster has a GPU."""
+        return any(node.get("GPU") for node in self.nodes())
+
+    def room(self, needs: dict[str, float]) -> int:
+        """How many workers fit the machines that are there now. needs: what each takes of a machine's resources."""
+        fit = [min(node.get(kind, 0) / need for kind, need in needs.items()) for node in self.nodes()]
+        return sum(int(parts + 1e-6) for parts in fit)
+
+    def nodes(self) -> list[dict[str, float]]:
+        """What each machine has."""
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def close(self) -> None:
+        """Leave the cluster; end it, if it is our own."""
+        self.ray.shutdown()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def import_ray(is_local: bool) -> Any:
+    """The package, quiet and, for a cluster of our own, with a password that is kept nowhere. Raises UserError."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if is_local and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        # Without, everybody who reaches its ports could run code as us; and Ray would keep one in the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", uuid.uuid4().hex)
+    try:
+        import ray
+    except ImportError:
+        raise UserError(INSTALL) from None
+    return ray
+
+
+def variables_of_workers() -> dict[str, str]:
+    """Environment of the workers: they find this project, and compute with as many threads as this process would."""
+    paths = [str(PROJECT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    # Ray itself would give them one.
+    return SETTINGS | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(default_threads())}
+
+
+def short_folder() -> str:
+    """A new folder for everything that Ray writes, below $TMPDIR unless its sockets' paths would be too long there."""
+    base = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="ray-", dir=base if len(os.fsencode(base)) + 13 <= LONGEST else Path("/tmp"))
