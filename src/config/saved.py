@@ -24,6 +24,10 @@ PARTS = ("method", "data", "backbone", "optim", "trainer", "preset", "recipe", "
 NAMED = ("method", "data", "preset", "recipe")
 
 
+OF_MULTIRUNS = ("launcher", "sweep", "dry_run")
+"""Keys that have no meaning for one run."""
+
+
 def load_config(path: Path, arguments: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
     """A saved `config.yaml`, with single values replaced by `key=value` arguments.
 
@@ -39,6 +43,7 @@ def load_config(path: Path, arguments: Sequence[str] = (), without: Sequence[str
         raise UserError(f"{path} is not a run's config.yaml")
     if not {"seed", "stage", "ckpt", "force", *PARTS} <= config.keys() or not all("name" in config[p] for p in NAMED):
         raise UserError(f"{path} is not a whole config.yaml; take the one that the run wrote")
+    config = {key: value for key, value in config.items() if key not in OF_MULTIRUNS}
     config |= {key: {} for key in without}
     check_trusted(config, {argument.partition("=")[0].lstrip("+") for argument in arguments})
     arguments, paths = split_paths(arguments)

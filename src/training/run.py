@@ -13,6 +13,7 @@ import yaml
 from lightning.pytorch.loggers import Logger
 
 from src.config.build import build
+from src.config.saved import OF_MULTIRUNS
 from src.data.module import SPLITS
 from src.records import Claim, Lost, Record, UserError, environment, read_record, write_text
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
@@ -94,7 +95,8 @@ def prepare_folder(config: Mapping[str, Any], folder: Path) -> None:
     if config["force"] or config["ckpt"] != "last":
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "metrics.csv").unlink(missing_ok=True)
-    again = dict(config) | {"force": False, "ckpt": "last"}
+    own = {key: value for key, value in config.items() if key not in OF_MULTIRUNS}
+    again = own | {"force": False, "ckpt": "last"}
     write_text(folder / "config.yaml", yaml.safe_dump(again, sort_keys=False, allow_unicode=True))
 
 

@@ -6,13 +6,15 @@ import shutil
 import signal
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from src.config.compose import PROJECT
 from src.records import UserError
 from src.training.parts import default_threads
-from src.training.signals import SIGNALS
+from src.training.signals import SIGNALS, Stopped
 
 INSTALL = "launcher=ray needs the package ray; install it with: pip install 'toast-transfer[distributed]'"
 LONGEST = 40
@@ -37,10 +39,10 @@ class Cluster:
             options = {"address": "local", "include_dashboard": False, "object_store_memory": STORE}
             options |= {"num_cpus": None if slots is None else math.ceil(slots), "_temp_dir": self.folder}
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        more = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": variables_of_workers()}}
         try:
-            self.ray.init(
-                **options, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables_of_workers()}
-            )
+            with signals_as_they_are():
+                self.ray.init(**options, **more)
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
             reason = " ".join(str(error).split())[:300]
@@ -70,6 +72,17 @@ class Cluster:
         self.ray.shutdown()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def signals_as_they_are() -> Iterator[None]:
+    """Hand on what a signal's handler raised while Ray was called, which Ray wraps or turns into an exit of its own."""
+    try:
+        yield
+    except SystemError as error:
+        raise error.__cause__ or error from None
+    except SystemExit:
+        raise Stopped(signal.SIGTERM) from None
 
 
 def import_ray(is_local: bool) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.records import UserError
-from src.sweep.launchers.cluster import Cluster
+from src.sweep.launchers.cluster import Cluster, signals_as_they_are
 from src.sweep.launchers.launcher import Launcher
 from src.sweep.plan import Job
 from src.sweep.worker import Outcome, Worker
@@ -97,6 +97,7 @@ class Ray(Launcher):
         self.all.append(Place(actor, actor.ready.remote()))
         return self.all[-1]
 
+    @signals_as_they_are()
     def submit(self, number: int, job: Job) -> None:
         data = str(job.config["data"].get("task") or job.config["data"]["name"])
         idle = [place for place in self.all if place.number is None]
@@ -104,6 +105,7 @@ class Ray(Launcher):
         place.data, place.number, place.since = data, number, time.monotonic()
         place.result = place.actor.run.remote(job)
 
+    @signals_as_they_are()
     def wait(self, seconds: float) -> tuple[int, Outcome] | None:
         end = time.monotonic() + seconds
         self.places = max(1, min(self.cluster.room(self.needs), self.most))  # machines come and go
