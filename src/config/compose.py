@@ -10,7 +10,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -141,9 +141,12 @@ def parse_sweep(argument: str) -> list[str]:
         return [argument]
     try:
         with hydra_ready():
-            override = OverridesParser.create(config_loader=loader()).parse_override(argument)
+            override = OverridesParser.create().parse_override(argument)
             if not override.is_sweep_override():
                 return [argument]
+            found = override.value()
+            if isinstance(found, Glob):  # Hydra's own looks into no folders
+                return [f"{key}={name}" for name in found.filter(options(key))]
             return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     except HydraException as error:
         raise UserError(f"the argument {argument!r} cannot be read: {' '.join(str(error).split())}") from None

@@ -77,10 +77,11 @@ def changes(config: Config, base: Config) -> list[str]:
     return found
 
 
+CACHE = {"cache_frozen", "cache_gb"}
 BESIDE_RESULTS = {
     "method": {"init"},  # has a mark of its own
     "optim": set[str](),
-    "data": {"root", "workers", "archives", "copy", "subset", "name"},
+    "data": {"root", "workers", "archives", "copy", "subset", "name", "task", "stage", "official"} | CACHE,
     "trainer": {"threads", "devices", "num_nodes", "accelerator", "strategy"},
     "backbone": {"file", "folder", "part", "name", "source", "image_size"},  # the backbone is looked at by itself
 }

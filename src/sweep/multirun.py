@@ -26,7 +26,7 @@ def multirun(arguments: Sequence[str]) -> int:
     0 if all ended well, 1 if a job failed, 3 if one diverged, 130 or 143 after a signal. Raises UserError.
     """
     whole = plan(arguments)
-    config = first(whole).config
+    config = whole.settings
     runs = Path(config["paths"]["runs"])
     if config["dry_run"]:
         list_jobs(whole, Ledger(runs))
@@ -49,11 +49,6 @@ def make_launcher(config: Any) -> Launcher:
     if not isinstance(launcher, Launcher):
         raise UserError(f"launcher._target_={config['launcher']['_target_']} is not a src.sweep.launchers.Launcher")
     return launcher
-
-
-def first(whole: Plan) -> Job:
-    """Any job of a plan, for what all share."""
-    return whole.runs[0] if whole.runs else whole.searches[0].final
 
 
 def conclude(result: Result, arguments: Sequence[str], runs: Path, show: Show) -> int:

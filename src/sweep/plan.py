@@ -3,7 +3,7 @@
 import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from src.config.build import build
@@ -15,7 +15,7 @@ from src.records import UserError
 
 TUNING_SEED = 0
 LEAVES = ("data.task", "seed", "optim.lr", "optim.weight_decay")
-"""Keys that runs which share everything else differ in; nothing else in a config follows from them."""
+"""Keys that runs which share everything else differ in. As a rule nothing else in a config follows from them."""
 Values = dict[str, Any]
 
 
@@ -25,6 +25,8 @@ class Job:
 
     arguments: tuple[str, ...]
     config: Mapping[str, Any]
+    linked: bool = False
+    """Whether other values follow from those of leaves, such as a random backbone's from the seed."""
 
     def __str__(self) -> str:
         return " ".join(self.arguments)
@@ -50,8 +52,12 @@ class Search:
 
 @dataclass
 class Plan:
-    """Everything that a multirun is to do. runs: those that belong to no search."""
+    """Everything that a multirun is to do.
 
+    settings: a config as it was asked for, for what concerns all: launcher, folders. runs: those of no search.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
     runs: list[Job] = field(default_factory=list)
     searches: list[Search] = field(default_factory=list)
 
@@ -72,6 +78,7 @@ def plan(arguments: Sequence[str]) -> Plan:
     for choice in itertools.product(*(axis for axis in axes if axis not in leaves.values())):
         # A value of each leaf, to find what is wrong with the rest.
         base = compose_config([*choice, *(axis[0] for axis in leaves.values())])
+        whole.settings = whole.settings or base
         searched = base["sweep"]["lr"] is not None and not any(word.startswith("stage=") for word in choice)
         if searched:
             whole.searches += searches(choice, base, leaves)
@@ -98,8 +105,13 @@ def runs(base: Job, leaves: Mapping[str, list[str]]) -> Iterator[Job]:
     if not leaves:
         yield base
         return
-    for words in itertools.product(*leaves.values()):
-        yield derived(base, {word.partition("=")[0]: value_of(word) for word in words})
+    combinations = [
+        {word.partition("=")[0]: value_of(word) for word in words} for words in itertools.product(*leaves.values())
+    ]
+    if len(combinations) > 1:
+        base = with_link(base, combinations[-1])
+    for values in combinations:
+        yield derived(base, values)
 
 
 def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str, list[str]]) -> Iterator[Search]:
@@ -120,6 +132,10 @@ def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str
             words.append(f"checkpoints={checkpoints}")
         stages[stage] = Job(own(words), compose_config([*words, *first]))
     cells = [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
+    if cells:
+        task = {"data.task": value_of(leaves["data.task"][-1])} if "data.task" in leaves else {}
+        last = {**task, **cells[-1], "seed": seeds[-1]}
+        stages = {stage: with_link(job, last) for stage, job in stages.items()}
     for word in leaves.get("data.task", [""]):
         task = {"data.task": value_of(word)} if word else {}
         tune = [derived(stages["tune"], {**task, **cell, "seed": TUNING_SEED}) for cell in cells]
@@ -148,8 +164,21 @@ def value_of(word: str) -> Any:
     return text
 
 
+def with_link(job: Job, values: Values) -> Job:
+    """The run, with a note of whether it must be composed anew for other values: found by composing once."""
+    trial = derived(job, values)
+    composed = compose_config(trial.arguments)
+    beside = ("changed", "launcher", "sweep", "dry_run")
+    same = all(composed[key] == trial.config[key] for key in composed if key not in beside)
+    return replace(job, linked=not same)
+
+
 def derived(job: Job, values: Values) -> Job:
-    """A run with other values of leaves, without composing anew."""
+    """A run with other values of leaves; composed anew only where other values follow from them."""
+    kept = [word for word in job.arguments if word.partition("=")[0] not in values]
+    arguments = (*kept, *(f"{key}={value}" for key, value in values.items()))
+    if job.linked:
+        return replace(job, arguments=arguments, config=compose_config(arguments))
     config = copy.deepcopy(dict(job.config))
     changed = list(config["changed"])
     for key, value in values.items():
@@ -159,8 +188,7 @@ def derived(job: Job, values: Values) -> Job:
             changed.append(key)
         node[name] = value
     config["changed"] = changed
-    kept = [word for word in job.arguments if word.partition("=")[0] not in values]
-    return Job((*kept, *(f"{key}={value}" for key, value in values.items())), config)
+    return replace(job, arguments=arguments, config=config)
 
 
 def check(whole: Plan) -> None:

@@ -1,5 +1,6 @@
 """Runs jobs of a sweep one after another in one warm process."""
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Worker:
             return Outcome(reason=f"{type(error).__name__}: {error}")
         finally:
             console.quiet = was_quiet
+            gc.collect()  # a trainer is a knot of cycles, and holds mapped files
 
     def attempt(self, job: Job) -> Outcome:
         """Run one job. Raises what goes wrong."""

@@ -1,52 +1,19 @@
 """On a Ray cluster: every GPU of this machine, or of many."""
 
-import contextlib
 import os
+import signal
 import sys
 import time
-from dataclasses import dataclass
-from typing import Any
 
 from src.records import UserError
+from src.sweep.launchers.actor import Actor, Place
 from src.sweep.launchers.cluster import Cluster, signals_as_they_are
 from src.sweep.launchers.launcher import Launcher
 from src.sweep.plan import Job
-from src.sweep.worker import Outcome, Worker
-from src.training.signals import Stopped
+from src.sweep.worker import Outcome
 
-
-class Actor:
-    """A warm worker in a process that Ray keeps; its calls run in that process's main thread, where signals arrive."""
-
-    def __init__(self, folder: str) -> None:
-        with contextlib.suppress(OSError):  # another machine need not have it
-            os.chdir(folder)
-        self.worker = Worker()
-
-    def ready(self) -> None:
-        """Return once the process is up."""
-
-    def run(self, job: Job) -> Outcome:
-        """Run one job. A signal ends the process, tidily."""
-        try:
-            return self.worker.run(job)
-        except Stopped as error:
-            sys.exit(error.code)
-
-
-@dataclass
-class Place:
-    """An actor and what it does.
-
-    ready: what Ray says once it is up. data: what it has loaded. number, result, since: of its job; None while idle.
-    """
-
-    actor: Any
-    ready: Any
-    data: str = ""
-    number: int | None = None
-    result: Any = None
-    since: float = 0.0
+GRACE = 5.0
+"""Seconds that a job has to end tidily when the sweep does."""
 
 
 class Ray(Launcher):
@@ -75,8 +42,7 @@ class Ray(Launcher):
         for name, value in {"cpus": cpus, "workers": workers, "timeout": timeout}.items():
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value:g}; give more than 0")
-        self.most, self.timeout = workers or sys.maxsize, timeout
-        self.all: list[Place] = []
+        self.most, self.timeout, self.all = workers or sys.maxsize, timeout, list[Place]()
         self.cluster = Cluster(address, workers and workers * cpus)
         self.ray = self.cluster.ray
         self.needs = {"CPU": cpus} | ({"GPU": gpus} if gpus and self.cluster.has_gpu() else {})
@@ -132,7 +98,7 @@ class Ray(Launcher):
         try:
             outcome: Outcome = self.ray.get(place.result)
         except self.ray.exceptions.RayError as error:
-            return self.lose(place, f"its worker was lost: {(str(error).strip().splitlines() or [''])[-1][:300]}")
+            return self.lose(place, f"its worker was lost: {str(error).strip().splitlines()[-1][:300]}")
         assert place.number is not None
         number, place.number, place.result = place.number, None, None
         return number, outcome
@@ -144,8 +110,23 @@ class Ray(Launcher):
         assert place.number is not None
         return place.number, Outcome(reason=reason)
 
+    def tell(self, place: Place, number: int) -> bool:
+        """Send an actor's process a signal; whether it is up, and one of our own cluster, whose processes are here."""
+        if self.cluster.folder is None:
+            return False
+        try:
+            os.kill(self.ray.get(place.ready, timeout=0), number)
+        except (self.ray.exceptions.RayError, ProcessLookupError):
+            return False
+        return True
+
     def close(self) -> None:
+        # Tidily where that can be; a claim that a job leaves behind on another machine expires by itself.
+        ending = [place.result for place in self.all if place.number is not None and self.tell(place, signal.SIGTERM)]
+        if ending:
+            self.ray.wait(ending, num_returns=len(ending), timeout=GRACE)
         for place in self.all:
             self.ray.kill(place.actor)
+            self.tell(place, signal.SIGKILL)  # Ray's own way may take seconds
         self.all.clear()
         self.cluster.close()

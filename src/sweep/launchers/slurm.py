@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,3 +129,5 @@ class Slurm(Launcher):
         while self.kind == "local" and time.monotonic() < end and not all(job.done() for job in self.jobs.values()):
             time.sleep(0.05)
         self.jobs.clear()
+        with suppress(OSError):
+            Path(self.executor.folder).rmdir()  # the local way leaves an empty folder that is really called %j
