@@ -147,6 +147,7 @@ def test_after_close_no_process_and_no_file_is_left(launcher: Ray, tmp_path: Pat
     launcher.close()
     assert gone(processes)
     assert not Path(folder).exists()
+    assert not list(tmp_path.glob("*/claim.json"))
 
 
 def test_ctrl_c_ends_a_sweep_and_its_cluster(tmp_path: Path) -> None:

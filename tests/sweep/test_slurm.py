@@ -1,5 +1,6 @@
 """The SLURM launcher: submitit's local and debug executors, and a stand-in for SLURM's own commands."""
 
+import itertools
 import os
 import pickle
 import signal
@@ -26,39 +27,47 @@ from tests.tiny import arguments
 PATIENCE = 90.0
 
 SLURM = """#!{python}
-import glob, os, shlex, signal, subprocess, sys
+import os, shlex, signal, subprocess, sys
 from pathlib import Path
-name, words, home = Path(sys.argv[0]).name, sys.argv[1:], Path({home!r})
+name, words, home = Path(sys.argv[0]).name, sys.argv[1:], Path(sys.argv[0]).parent
+number = "{number}"
 
 def start():
-    env = os.environ | {{"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "toast"}}
+    env = os.environ | {{"SLURM_JOB_ID": number, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "toast"}}
+    silent = {{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}}
     line = f"sleep 1; exec bash {{shlex.quote(str(home / 'job.sh'))}}"
-    job = subprocess.Popen(["bash", "-c", line], env=env, start_new_session=True, stdout=subprocess.DEVNULL)
+    job = subprocess.Popen(["bash", "-c", line], env=env, start_new_session=True, **silent)
     (home / "session").write_text(str(job.pid))
 
 if name == "sbatch":
     (home / "job.sh").write_text(Path(words[0]).read_text())
     start()
-    print("Submitted batch job 7")
+    print("Submitted batch job", number)
 elif name == "srun":
-    for option, number in (("--output", 1), ("--error", 2)):
-        path = words[words.index(option) + 1].replace("%j", "7").replace("%t", "0")
+    for option, stream in (("--output", 1), ("--error", 2)):
+        path = words[words.index(option) + 1].replace("%j", number).replace("%t", "0")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     command = words[words.index({python!r}):]
     os.execvp(command[0], command)
 elif name == "sacct":
     state = home / "state"
     print("JobID|State|NodeList")
-    print("7|" + (state.read_text() if state.exists() else "RUNNING") + "|here")
+    print(number + "|" + (state.read_text() if state.exists() else "RUNNING") + "|here")
 elif name == "scontrol":
     with open(home / "requeued", "a") as file:
         file.write(" ".join(words))
     start()
 elif name == "scancel":
     (home / "state").write_text("CANCELLED by 0")
-    os.killpg(int((home / "session").read_text()), signal.SIGKILL)
+    try:
+        os.killpg(int((home / "session").read_text()), signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 """
+
+NUMBERS = itertools.count(7)
+"""Of SLURM jobs: submitit remembers for as long as it is loaded how each ended."""
 
 
 class StopOnce(Callback):
@@ -109,8 +118,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """SLURM's commands, as far as submitit uses them, for one job; the folder with what they note."""
     home = tmp_path / "slurm"
     home.mkdir()
+    number = next(NUMBERS)
     for name in ("sbatch", "srun", "sacct", "scontrol", "scancel"):
-        (home / name).write_text(SLURM.format(python=sys.executable, home=str(home)))
+        (home / name).write_text(SLURM.format(python=sys.executable, number=number))
         (home / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", str(home), prepend=os.pathsep)
     return home
@@ -122,7 +132,7 @@ def test_runs_through_local_processes_and_leaves_no_pickles(tmp_path: Path) -> N
         result = drive(plan([*arguments(runs), "seed=1,2"]), launcher, runs, Show())
     assert result.failed == [] and [len(found.finals) for found in result.found] == [1, 1]
     assert {read_record(path.parent).seed for path in runs.glob("*/result.json")} == {1, 2}  # type: ignore[union-attr]
-    assert not [path for path in (runs / ".slurm").rglob("*_*") if path.is_file()]
+    assert not list((runs / ".slurm").iterdir())
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -150,19 +160,20 @@ def test_what_goes_back_in_line_goes_on_from_its_checkpoint(tmp_path: Path) -> N
 
 def test_a_preempted_job_goes_on_through_slurm(slurm: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    setup = [f"touch {tmp_path / 'set up'!s}".replace(" up", "_up")]
+    setup = [f"touch {tmp_path / 'set_up'}"]
     with Slurm(folder=str(runs / ".slurm"), partition="gpu", setup=setup, cpus_per_task=1) as launcher:
         launcher.submit(0, stopping(runs))
         os.kill(wait_for(tmp_path / "runs.pid"), signal.SIGUSR2)
+        number = launcher.jobs[0].job_id
         outcome = ended(launcher)
     assert outcome.record is not None and outcome.record.status == "finished", outcome.reason
-    assert (slurm / "requeued").read_text() == "requeue 7"
+    assert (slurm / "requeued").read_text() == f"requeue {number}"
     assert "going on from" in (runs / outcome.record.name / "run.log").read_text()
     asked = (slurm / "job.sh").read_text()
     for words in ("partition=gpu", "gpus-per-node=1", "cpus-per-task=1", "time=240", "requeue", "signal=USR2@90"):
         assert f"#SBATCH --{words}" in asked
     assert (tmp_path / "set_up").exists()
-    assert not (runs / ".slurm" / "7").exists()
+    assert not (runs / ".slurm" / number).exists()
 
 
 def test_a_job_that_slurm_has_cancelled_says_so(slurm: Path, tmp_path: Path) -> None:
@@ -183,8 +194,8 @@ def test_a_job_that_slurm_drops_is_submitted_anew(slurm: Path, tmp_path: Path, m
         launcher.submit(0, jobs(tmp_path)[0])
         (slurm / "state").write_text("PREEMPTED")
         outcome = ended(launcher)
-        assert outcome.busy and outcome.reason == "preempted"
-        launcher.submit(0, jobs(tmp_path)[0])  # close cancels it
+    os.killpg(int((slurm / "session").read_text()), signal.SIGKILL)
+    assert outcome.busy and outcome.reason == "preempted"
 
 
 def test_a_local_job_that_is_cancelled_says_so_and_close_ends_the_others(tmp_path: Path) -> None:
