@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed: make setup PYTHON=python3.11"; exit 2; }
 	@$(PYTHON) -m venv .venv
-	@echo "Installing about 6 GB into .venv; this takes minutes."
+	@echo "Installing about 8 GB into .venv; this takes minutes."
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(STAMP)

@@ -18,6 +18,7 @@ GROUPS = {
     "presets": "preset",
     "trainers": "trainer",
     "loggers": "logger",
+    "launchers": "launcher",
     "debug": "debug",
 }
 TABLES = "tables"

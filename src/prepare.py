@@ -42,7 +42,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     code = 0
     try:
-        for words in jobs(arguments):
+        asked = jobs(arguments)
+        for words in asked:
+            check(words)
+        for words in asked:
             try:
                 code = max(code, one(words))
             except UserError as error:
@@ -73,6 +76,17 @@ def jobs(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     return list(itertools.product(*map(parse_sweep, rest)))
 
 
+def check(arguments: Sequence[str]) -> None:
+    """Raise UserError for what cannot be, before hours of work on something else begin."""
+    data = chosen(arguments)
+    if data["name"] == "vtab":
+        from src.data.prepare.vtab import sources_of
+
+        if data["task"] is None:
+            raise UserError("which task? give data.task=, such as dtd, or all")
+        sources_of([data["task"]])
+
+
 def one(arguments: Sequence[str]) -> int:
     """Prepare one data set, or tasks of VTAB, and print what is there; the exit code."""
     data = chosen(arguments)
@@ -91,8 +105,6 @@ def vtab(data: dict[str, Any]) -> int:
     """Prepare one task of VTAB-1k, or all; 2 if any could not be."""
     from src.data.prepare.vtab import prepare
 
-    if data["task"] is None:
-        raise UserError("which task? give data.task=, such as dtd, or all")
     root, archives = Path(data["root"]), Path(data["archives"]) if data["archives"] else None
     missing = []
     for source, manifest, built in prepare([data["task"]], root, archives, official=data["official"]):

@@ -28,6 +28,8 @@ ARGUMENTS = {
     "trainer.precision": "32-true, bf16-mixed, or 16-mixed on CUDA",
     "logger": "csv (always), tensorboard, wandb, or '[tensorboard,wandb]'",
     "paths.runs": "where the runs' folders lie; paths.data and paths.weights likewise",
+    "-m": "several runs: lists of values, and the search of vtab/...; launcher=ray or slurm for many devices",
+    "dry_run": "true: with -m, list the runs and which are done; start nothing",
     "ckpt": "last: go on where it stopped; none: start over",
     "force": "true: repeat a finished run",
     "debug": "fast: two batches of everything; overfit: one batch again and again",
@@ -39,6 +41,7 @@ EXAMPLES = """\
   python -m src.train experiment=fgvc/lora backbone=vit_l16_in21k seed=44
   python -m src.train experiment=fgvc/toast_lite preset=paper optim.lr=0.003 logger=wandb
   python -m src.train experiment=fgvc/vpt trainer=ddp trainer.devices=4 trainer.precision=bf16-mixed
+  python -m src.train -m experiment=vtab/toast data.task=cifar100,dtd
   python -m src.train config=runs/NAME/config.yaml trainer.max_epochs=20
 """
 

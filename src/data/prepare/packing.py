@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from src.data.vtab.labels import NAMES, label_of
 from src.data.vtab.pack import SPLITS, Manifest, Writer, digest_of
@@ -103,6 +103,8 @@ def pack(
                     labels = {name: label_of(task.rule, example) for name, task in tasks.items()}
                     content = content_of(source, example["image"])
                     writer.check(labels)
+                except UnidentifiedImageError as error:
+                    raise UserError(f"{key} of {source.builder} cannot be used (no image); fetch it again") from error
                 except UNDECODABLE as error:
                     raise UserError(f"{key} of {source.builder} cannot be used ({error}); fetch it again") from error
                 writer.add(split, key, content, labels)

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from src.data.prepare.packing import check_counts, pack, slices
+from PIL import Image
+
+from src.data.prepare.packing import UNDECODABLE, check_counts, pack, slices
 from src.data.vtab.pack import Manifest
 from src.data.vtab.tasks import SOURCES, Source
 from src.records import UserError
@@ -149,13 +151,16 @@ def accept_archives(source: Source, archives: Path) -> list[str]:
 def check_within_reach(source: Source, job: Job) -> None:
     """Raise UserError if something is neither there nor can be fetched: tensorflow-datasets would try for minutes."""
     import requests
+    from tensorflow_datasets.core.download import resource
 
     missing = [file.name for file in source.files if not (Path(job.archives) / file.name).exists()]
     for url, info in url_infos(source).items():
-        if info.filename not in missing or list(Path(job.downloads).glob(f"*{Path(info.filename).stem}*")):
+        fetched = Path(job.downloads) / resource.get_dl_fname(url, info.checksum)
+        if info.filename not in missing or fetched.exists():
             continue
         try:
-            requests.head(url, timeout=PATIENCE, allow_redirects=True).raise_for_status()
+            with requests.get(url, timeout=PATIENCE, stream=True) as answer:
+                answer.raise_for_status()
         except requests.RequestException as error:
             raise UserError(
                 fetch(source, missing, job, f"cannot be fetched from here ({first_line(error)})")
@@ -187,7 +192,8 @@ def sentence(source: Source, job: Job, error: Exception) -> str:
     """What went wrong while building, in one sentence."""
     words = str(error)
     kind = type(error).__name__
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in words:
+    full = ("No space left", "File too large", "Disk quota exceeded")
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(w in words for w in full):
         place = Path(job.target).parent
         return f"there is no space left to build {source.builder} below {place}; free some and start again"
     if kind == "NonMatchingChecksumError":
@@ -199,7 +205,24 @@ def sentence(source: Source, job: Job, error: Exception) -> str:
     if kind == "ConnectionError":
         missing = [file.name for file in source.files if not (Path(job.archives) / file.name).exists()]
         return fetch(source, missing, job, "could not be fetched")
+    if source.by_hand and (path := damaged(source, Path(job.archives))) is not None:
+        return f"the image {path} cannot be decoded; fetch it again"
+    if "cv2" in source.needs:
+        words = "most likely an image in its archives is damaged"
+        return f"tensorflow-datasets could not build {source.builder}: {words} ({kind}: {first_line(error)})"
     return f"tensorflow-datasets could not build {source.builder} ({kind}: {first_line(error)}); fetch its files again"
+
+
+def damaged(source: Source, archives: Path) -> Path | None:
+    """The first image that cannot be decoded among the folders of a source that comes unpacked."""
+    for place in (archives / file.name for file in source.files):
+        for path in sorted(place.rglob("*.jp*g")) if place.is_dir() else []:
+            try:
+                with Image.open(path) as image:
+                    image.load()
+            except UNDECODABLE:
+                return path
+    return None
 
 
 def first_line(error: Exception) -> str:

@@ -141,7 +141,12 @@ def prepare_one(source: Source, root: Path, archives: Path, official: bool, buil
             str(partial),
             official,
         )
-        manifest = builder.build(job)
+        try:
+            manifest = builder.build(job)
+        except UserError:
+            # What was built is suspect; what was fetched is not.
+            shutil.rmtree(work / "data", ignore_errors=True)
+            raise
         for warning in manifest.warnings:
             say(f"warning: {warning}")
         os.rename(partial, target)
@@ -179,6 +184,10 @@ def check_archives(source: Source, archives: Path, official: bool) -> None:
         raise UserError(fetch(source, missing, job, f"{'is' if len(missing) == 1 else 'are'} missing"))
     for file in source.files:
         path = archives / file.name
+        if file.bytes and not path.exists() and archives.is_dir():
+            twin = next((other for other in sorted(archives.iterdir()) if other.stat().st_size == file.bytes), None)
+            if twin is not None:
+                raise UserError(f"{twin} has the size of {file.name}; if it is that, give it this name")
         if official and file.bytes is not None and path.is_file() and path.stat().st_size != file.bytes:
             raise UserError(
                 f"{path} has {path.stat().st_size:,} bytes and not {file.bytes:,}: it is cut off, or another file; "
@@ -188,12 +197,20 @@ def check_archives(source: Source, archives: Path, official: bool) -> None:
 
 def remove_stale(work: Path, source: Source, archives: Path, official: bool) -> None:
     """Remove what a killed process left half built, and all that was made of other archives than are here now."""
-    stats = {file.name: (archives / file.name).stat() for file in source.files if (archives / file.name).exists()}
-    made_of = json.dumps([official, {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}])
+    places = [archives / file.name for file in source.files]
+    made_of = json.dumps([official, *(state for place in places for state in states(place))])
     note = work / "made_of.json"
     if not note.is_file() or note.read_text() != made_of:
-        for name in ("data", "downloads"):
+        for name in ("data", "downloads/extracted"):
             shutil.rmtree(work / name, ignore_errors=True)
         write_text(note, made_of)
-    for path in (work / "data").glob("**/*incomplete*"):
+    for path in [*(work / "data").glob("**/*incomplete*"), *(work / "downloads").glob("**/*incomplete*")]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def states(place: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of every file in a folder; nothing if there is none."""
+    paths = sorted(place.rglob("*")) if place.is_dir() else [place] if place.exists() else []
+    for path in paths:
+        stat = path.stat()
+        yield str(path), stat.st_size, stat.st_mtime_ns

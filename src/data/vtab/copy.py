@@ -13,7 +13,6 @@ from PIL import Image
 from src.data.image_files import ImageFiles, Items, existing
 from src.data.images import UNREADABLE
 from src.data.module import Images, Table
-from src.data.vtab.pack import digest_of
 from src.data.vtab.tasks import SOURCES, TASKS, TRAIN, VAL, Task
 from src.records import UserError
 
@@ -37,15 +36,16 @@ def read_copy(folder: Path, task: Task, official: bool) -> Table:
         raise UserError(f"{'; '.join(wrong)}; fetch the copy again, or use what is there with data.official=false")
     for sentence in wrong:
         log.warning(sentence)
+    if wrong:
+        there = existing(root, [name for listed in items.values() for name, _ in listed])
+        items = {split: [item for item in listed if item[0] in there] for split, listed in items.items()}
     splits: dict[str, Images] = {split: ImageFiles(root, found) for split, found in items.items()}
-    names = [name for split in ("train", "val") for name in splits[split].names]
     return Table(
         [str(label) for label in range(task.classes)],
         splits,
         official=not wrong,
         marks=[MARK],
         content=MARK,
-        examples=digest_of(names),
     )
 
 

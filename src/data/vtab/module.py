@@ -74,10 +74,15 @@ class Vtab(ImageData):
         decoder = "JPEG with libjpeg's fast transform, as TensorFlow" if self.fast_decoding else "JPEG as Pillow"
         if self.copy is None and SOURCES[self.task.source].raw:
             decoder = "none: pixels as in the source's arrays"
-        return super().preprocessing() | {"decoder": decoder, "examples": self.table.examples}
+        # The copy's names are numbers, which prove nothing.
+        return super().preprocessing() | {"decoder": decoder, "examples": self.table.examples or None}
 
     def read(self) -> Table:
-        table = read_copy(self.copy, self.task, self.official) if self.copy else read_prepared(self.root, self.task)
+        table = (
+            read_copy(self.copy, self.task, self.official)
+            if self.copy
+            else read_prepared(self.root, self.task, self.official)
+        )
         if not table.official and self.official:
             raise UserError(
                 f"what is prepared of {self.task.name} below {self.root} was accepted with data.official=false; use it "
@@ -88,9 +93,10 @@ class Vtab(ImageData):
         return table
 
 
-def read_prepared(root: Path, task: Task) -> Table:
+def read_prepared(root: Path, task: Task, official: bool = True) -> Table:
     """A task as `src.prepare` left it. Raises UserError if it is missing, changed, or not of the right examples."""
-    again = shlex.join(["python", "-m", "src.prepare", "data=vtab", f"data.task={task.name}", f"data.root={root}"])
+    words = ["data=vtab", f"data.task={task.name}", f"data.root={root}", *([] if official else ["data.official=false"])]
+    again = shlex.join(["python", "-m", "src.prepare", *words])
     pack = Pack(root / task.source, task.name, again)
     manifest = pack.manifest
     splits: dict[str, Images] = {split: PackedImages(pack, split) for split in ("train", "val", "test")}
