@@ -12,6 +12,7 @@ from src.config.compose import compose_config, parse_sweep
 from src.config.rows import grid
 from src.data.vtab.tasks import TASKS
 from src.records import UserError
+from src.training.linear_grid import trains_at_once
 
 TUNING_SEED = 0
 LEAVES = ("data.task", "seed", "optim.lr", "optim.weight_decay")
@@ -25,6 +26,8 @@ class Job:
 
     arguments: tuple[str, ...]
     config: Mapping[str, Any]
+    together: tuple["Job", ...] = ()
+    """The cells of its grid, itself included, where these may be trained at once; see linear_grid."""
     linked: bool = False
     """Whether other values follow from those of leaves, such as a random backbone's from the seed."""
 
@@ -143,6 +146,8 @@ def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str
         name = f"{final.config['method']['name']}-{final.config['data'].get('task') or final.config['data']['name']}"
         if len(cells) == 1:  # nothing to choose
             final = derived(final, cells[0])
+        if len(tune) > 1 and trains_at_once([job.config for job in tune]):
+            tune = [replace(job, together=tuple(tune)) for job in tune]
         yield Search(name, tune if len(cells) > 1 else [], final, seeds)
 
 

@@ -8,6 +8,7 @@ from src.records import Busy, Record, UserError
 from src.sweep.ledger import Ledger
 from src.sweep.plan import Job
 from src.training.console import console
+from src.training.linear_grid import run_grid
 from src.training.run import is_current, run
 from src.training.single import run_apart
 from src.training.warm import Warm
@@ -53,6 +54,8 @@ class Worker:
         known = None if job.config["force"] else ledger.find(job.config)
         if known is not None and is_current(job.config, known, self.warm):
             return Outcome(known, new=False)
+        if job.together and not job.config["force"]:
+            run_grid([one.config for one in job.together], self.warm)  # whatever it leaves undone is done below
         record = run(job.config, self.warm) if on_one_device(job) else run_apart(job.config, job.arguments)
         ledger.enter(job.config, record)
         return Outcome(record)

@@ -92,10 +92,13 @@ def load_inputs(config: Mapping[str, Any], warm: Warm | None = None) -> tuple[Ba
     return build_backbone(config, data, warm), data
 
 
-def make_parts(config: Mapping[str, Any], warm: Warm | None = None) -> Parts:
-    """Read the data set's lists, load the backbone, build the method, and describe them. Raises UserError."""
+def make_parts(config: Mapping[str, Any], warm: Warm | None = None, shared: bool = False) -> Parts:
+    """Read the data set's lists, load the backbone, build the method, and describe them. Raises UserError.
+
+    shared: build on the backbone that `warm` keeps, and not on a copy; for what leaves it as it is.
+    """
     backbone, data = load_inputs(config, warm)
-    if warm is not None:
+    if warm is not None and not shared:
         backbone = replace(backbone, model=copy.deepcopy(backbone.model))  # a run may train it
     method = build_method(config, backbone, len(data.table.classes))
     not_cached = why_not(config, data, method)
