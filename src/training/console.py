@@ -32,6 +32,17 @@ class ConsoleHandler(logging.Handler):
         console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 
+class KeepingHandler(logging.Handler):
+    """Prints nothing and keeps every line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append(record)
+
+
 def quieten() -> None:
     """Silence what Lightning and torch say about choices that this project has made on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -51,6 +62,27 @@ def quieten() -> None:
         ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def collecting() -> Iterator[list[logging.LogRecord]]:
+    """Keep what is said before a run has its folder, to be said again there; said at once if that comes to nothing."""
+    handler = KeepingHandler()
+    kept = handler.kept
+    before, log.handlers = log.handlers, [handler]
+    level, propagates = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield kept
+    except BaseException:
+        for record in kept:
+            console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+        raise
+    finally:
+        log.handlers = before
+        log.setLevel(level)
+        log.propagate = propagates
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from src.config.saved import OF_MULTIRUNS
 from src.data.module import SPLITS
 from src.records import Claim, Lost, Record, UserError, environment, read_record, write_text
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
-from src.training.console import log, quieten, silent, speaking
+from src.training.console import collecting, log, quieten, silent, speaking
 from src.training.frozen_cache import fill
 from src.training.loggers import finish, log_record
 from src.training.module import Diverged, TransferModule
@@ -49,7 +49,8 @@ def run(config: Mapping[str, Any], warm: Warm | None = None) -> Record:
         check_config(config)
         set_threads(config)
         check_trainer(config)
-        parts = make_parts(config, warm)
+        with collecting() as said:
+            parts = make_parts(config, warm)
         folder = run_folder(config, parts.record)
         with ExitStack() as stack:
             # Before the claim, which a folder that may only be read does not allow; and after it, since it may be late.
@@ -65,6 +66,8 @@ def run(config: Mapping[str, Any], warm: Warm | None = None) -> Record:
             if rank() == 0:
                 prepare_folder(config, folder)
             stack.enter_context(speaking(folder) if rank() == 0 else silent())
+            for line in said:
+                log.handle(line)
             return train(config, parts, folder, before_writing)
 
 
