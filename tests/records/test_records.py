@@ -3,10 +3,12 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from src.config.check import without_defaults
 from src.config.compose import compose_config
-from src.records import Claim, Record, UserError, atomic, config_hash, identity, read_record, write_text
+from src.records import Busy, Claim, Record, UserError, atomic, config_hash, identity, read_record, write_text
 from src.records import claim as claim_module
 
 
@@ -196,3 +198,32 @@ def test_an_owner_that_lost_its_claim_leaves_the_new_one_alone(tmp_path: Path) -
         write_text(claim.path, json.dumps(content))
         assert not claim.is_held()
     assert json.loads((tmp_path / "claim.json").read_text())["token"] == "other"
+
+
+def test_a_suspended_owner_loses_its_claim_and_learns_it_when_it_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from src.records import Claim, Lost\n"
+        "from src.records import claim; claim.BEAT = 0.1\n"
+        "with Claim(Path(sys.argv[1])) as held:\n"
+        "    print('held', flush=True); sys.stdin.readline()\n"
+        "    time.sleep(0.3)\n"
+        "    try: held.require()\n"
+        "    except Lost as error: print('lost', flush=True)\n"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert owner.stdin is not None and owner.stdout is not None
+    assert owner.stdout.readline() == "held\n"
+    monkeypatch.setattr("src.records.claim.BEAT", 0.1)
+    with pytest.raises(Busy, match=f"is being computed by process {owner.pid}"), Claim(tmp_path):
+        pass
+    owner.send_signal(signal.SIGSTOP)
+    time.sleep(0.2)
+    with Claim(tmp_path) as taken:
+        owner.send_signal(signal.SIGCONT)
+        assert owner.communicate("go on\n")[0] == "lost\n"
+        assert taken.is_held()

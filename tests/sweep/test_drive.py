@@ -280,3 +280,13 @@ def test_a_sweep_leaves_no_files_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     assert main(words(tmp_path, "seed=range(2,8)", "trainer.max_epochs=1")) == 0
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_jobs_on_several_devices_are_processes_of_their_own(tmp_path: Path) -> None:
+    several = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
+    assert main(words(tmp_path, "seed=1,2", *several)) == 0
+    found = records(tmp_path).values()
+    assert sorted(record.seed for record in found) == [1, 2]
+    assert all(record.devices[0]["processes"] == 2 for record in found)
+    # A mistake in such a job is told in its own words.
+    assert main(words(tmp_path, "seed=1", *several, "data.batch_size=1")) == 1
