@@ -93,7 +93,7 @@ class Driver:
         """Until nothing is left."""
         while (self.queue or self.running or self.elsewhere) and not self.result.stopped:
             self.submit()
-            self.show.update(len(self.queue), [str(self.tasks[number].job) for number in sorted(self.running)])
+            self.show.update(len(self.queue), [self.tasks[number].job.label for number in sorted(self.running)])
             ended = self.launcher.wait(AGAIN)
             if ended is None:
                 if not self.running:

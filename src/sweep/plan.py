@@ -34,6 +34,14 @@ class Job:
     def __str__(self) -> str:
         return " ".join(self.arguments)
 
+    @property
+    def label(self) -> str:
+        """What tells it from its like, in a few words."""
+        data, optim = self.config["data"], self.config["optim"]
+        name = f"{self.config['method']['name']}-{data.get('task') or data['name']}"
+        stage = f"{name} {self.config['stage']}"
+        return f"{stage} lr {optim['lr']:g} wd {optim['weight_decay']:g} seed {self.config['seed']}"
+
 
 @dataclass
 class Search:

@@ -62,8 +62,7 @@ class Show:
         if self.live is None:
             said = f"{kind} {accuracy:.1%}" if accuracy is not None else record.status
             took = "done before" if seconds is None else f"{seconds:.1f} s"
-            rate = f"lr {record.optim['lr']:g} wd {record.optim['weight_decay']:g} seed {record.seed}"
-            self.say(f"[{self.ended + self.failures}/{self.total}] {name} {record.stage} {rate}: {said} ({took})")
+            self.say(f"[{self.ended + self.failures}/{self.total}] {job.label}: {said} ({took})")
 
     def failed(self, job: Job, reason: str) -> None:
         """A job has failed."""
@@ -91,7 +90,7 @@ class Show:
         done = f"{self.ended} of {self.total}"
         counts.add_row(str(self.queued), str(len(self.running)), done, str(self.failures), self.left())
         best = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in list(self.best.items())[-4:])
-        lines = [Text(f"  {job}", overflow="ellipsis", no_wrap=True) for job in self.running[:8]]
+        lines = [Text(f"  {label}", overflow="ellipsis", no_wrap=True) for label in self.running[:8]]
         return Group(counts, Text(f"best so far (val): {best}") if best else Text(), *lines)
 
 
