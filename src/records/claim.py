@@ -26,11 +26,14 @@ class Claim:
 
     The claim is a file, published by an exclusive hard link, so that it works on a network file system. A dead owner on
     this host is known at once, by its process; one elsewhere, or a suspended one, by a counter that stands still while
-    we watch, whatever the clocks say. Raises Busy naming host and process of a living owner.
+    we watch, whatever the clocks say. asks: whether this holder asks before every write (`require`), and so may lose
+    the claim while it is suspended; one that does not keeps it as long as its process is there.
+    Raises Busy naming host and process of a living owner.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, asks: bool = True) -> None:
         self.path = folder / "claim.json"
+        self.asks = asks
         self.token = uuid.uuid4().hex
         self.beats = 0
         self.stop = threading.Event()
@@ -78,6 +81,7 @@ class Claim:
                 "process": process,
                 "started": process_start(process),
                 "token": self.token,
+                "asks": self.asks,
                 "beats": self.beats,
             }
         )
@@ -111,7 +115,7 @@ class Claim:
         if owner["host"] == socket.gethostname():
             if owner["started"] is None or process_start(owner["process"]) != owner["started"]:
                 return False
-            if not is_suspended(owner["process"]):
+            if not owner.get("asks", True) or not is_suspended(owner["process"]):
                 return True
         for _ in range(PATIENCE):
             time.sleep(BEAT)

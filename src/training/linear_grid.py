@@ -33,12 +33,12 @@ from src.training.warm import Warm
 
 @dataclass
 class Cell:
-    """One probe of the grid: its record so far, its folder, its optimiser, and its figures by epoch."""
+    """One probe of the grid: its optimiser, its figures by epoch, and what only one that is ours to write has."""
 
-    record: Record
-    folder: Path
-    claim: Claim
     optim: Sgd
+    record: Record | None = None
+    folder: Path = Path()
+    claim: Claim | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
     error: str | None = None
 
@@ -77,30 +77,31 @@ def run_grid(configs: Sequence[Mapping[str, Any]], warm: Warm) -> bool:
     device = trainer.strategy.root_device
     fill(first, parts.data, parts.backbone, parts.method, device, splits_of(parts.record))
     with ExitStack() as stack:
-        cells = [cell for config in configs if (cell := open_cell(config, warm, stack)) is not None]
-        if cells:
+        # Those that are done train along: how many train at once shows in the last bits.
+        cells = [open_cell(config, warm, stack) for config in configs]
+        if any(cell.claim for cell in cells):
             begun = time.perf_counter()
             train(cells, parts, first["trainer"]["max_epochs"], device, bool(trainer.precision.startswith("64")))
             close(cells, parts, trainer, time.perf_counter() - begun)
     return True
 
 
-def open_cell(config: Mapping[str, Any], warm: Warm, stack: ExitStack) -> Cell | None:
-    """Claim a cell and make its folder ready; None for one that is done, or that another process is at."""
+def open_cell(config: Mapping[str, Any], warm: Warm, stack: ExitStack) -> Cell:
+    """Claim a cell and make its folder ready, unless it is done or another process is at it."""
+    optim: Sgd = build(config["optim"], "optim")
     record = make_parts(config, warm, shared=True).record
     folder = run_folder(config, record)
     if finished(config, folder) is not None:
-        return None
+        return Cell(optim)
     claim = Claim(folder)
     try:
         stack.enter_context(claim)
     except Busy:
-        return None
+        return Cell(optim)
     if finished(config, folder) is not None:
-        return None
+        return Cell(optim)
     prepare_folder(config, folder)
-    optim = build(config["optim"], "optim")
-    return Cell(record, folder, claim, optim)
+    return Cell(optim, record, folder, claim)
 
 
 def train(cells: list[Cell], parts: Parts, epochs: int, device: torch.device, double: bool) -> None:
@@ -185,12 +186,14 @@ def enter(cells: list[Cell], epoch: int, step: int, rates: list[float], tally: T
 
 
 def close(cells: list[Cell], parts: Parts, trainer: Any, seconds: float) -> None:
-    """Write every cell's metrics.csv and record; each cost its share of what all cost together."""
+    """Write metrics.csv and record of every cell that is ours; each cost its share of what all cost together."""
     flops = flops_per_image(parts)
     epochs = parts.record.epochs
     share = seconds / len(cells) / epochs
     for cell in cells:
         record = cell.record
+        if record is None or cell.claim is None:
+            continue
         record.status = "diverged" if cell.error else "finished"
         record.error = cell.error
         record.devices = [{"device": device_name(trainer), "processes": 1, "epochs": len(cell.rows)}]

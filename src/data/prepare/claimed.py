@@ -10,7 +10,7 @@ from src.records import Claim, UserError
 @contextmanager
 def claimed(target: Path) -> Iterator[None]:
     """Hold the data set's folder. Raises UserError if another process does, or nothing can be written there."""
-    claim = Claim(target)
+    claim = Claim(target, asks=False)
     with ExitStack() as held:
         try:
             held.enter_context(claim)
