@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.data.prepare.archives import DOWNLOADS, to_fetch
+from src.data.vtab.tasks import SOURCES, tasks_of
 from src.records import UserError, complain
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ SETS = ", ".join([*(f"data=fgvc/{name}" for name in DOWNLOADS), "data=vtab"])
 def main(arguments: Sequence[str]) -> int:
     """Prepare every data set asked for; 2 if any could not be."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(f"{__doc__}{to_fetch()}")
+        print(f"{__doc__}{to_fetch()}\n{vtab_to_fetch()}")
         return 0
     code = 0
     try:
@@ -58,6 +59,17 @@ def main(arguments: Sequence[str]) -> int:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return code
+
+
+def vtab_to_fetch() -> str:
+    """What each source of VTAB-1k consists of, and what is wanted by hand."""
+    lines = ["data=vtab: fetched where its server answers, else as it says then; * always by hand (docs/vtab.md)"]
+    for source in SOURCES.values():
+        tasks = ", ".join(task.name for task in tasks_of(source.builder))
+        sizes = [file.bytes for file in source.files if file.bytes]
+        total = f"{sum(sizes):,} bytes" if sizes and not source.by_hand else "unpacked"
+        lines.append(f"  {tasks}{'*' if source.by_hand else ''}: {len(source.files)} files, {total}, {source.page}")
+    return "\n".join(lines)
 
 
 def jobs(arguments: Sequence[str]) -> list[tuple[str, ...]]:
