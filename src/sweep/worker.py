@@ -32,6 +32,8 @@ class Worker:
 
     def __init__(self) -> None:
         self.warm = Warm()
+        self.grids: set[Path] = set()
+        """Grids that have been trained at once, by their first cell's place in the ledger."""
 
     def run(self, job: Job) -> Outcome:
         """Run one job, or return the record of the run that did it. Never raises but for signals."""
@@ -55,7 +57,10 @@ class Worker:
         if known is not None and is_current(job.config, known, self.warm):
             return Outcome(known, new=False)
         if job.together and not job.config["force"]:
-            run_grid([one.config for one in job.together], self.warm)  # whatever it leaves undone is done below
+            grid = ledger.path(job.together[0].config)
+            if grid not in self.grids:
+                run_grid([one.config for one in job.together], self.warm)  # whatever it leaves undone is done below
+                self.grids.add(grid)
         record = run(job.config, self.warm) if on_one_device(job) else run_apart(job.config, job.arguments)
         ledger.enter(job.config, record)
         return Outcome(record)
