@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.data.module import ImageData, Images, Table
+from src.data.module import ImageData
 from src.data.scenes import Scenes
+from src.data.table import Images, Table
 from src.data.transforms import PlainTransform
 
 

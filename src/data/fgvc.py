@@ -11,8 +11,9 @@ from src.data.cub import CubImages
 from src.data.image_files import ImageFiles, existing
 from src.data.lists import Listed
 from src.data.membership import follow_json
-from src.data.module import ImageData, Table
+from src.data.module import ImageData
 from src.data.readers import read_cub, read_dogs, read_flowers, read_nabirds
+from src.data.table import Table
 from src.data.transforms import CropTransform
 from src.records import UserError
 

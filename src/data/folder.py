@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from src.data.image_files import ImageFiles
-from src.data.module import SPLITS, ImageData, Images, Table
+from src.data.module import ImageData
+from src.data.table import SPLITS, Images, Table
 from src.data.transforms import CropTransform
 from src.data.walk import Sizes, Walk, printable, some
 from src.records import UserError

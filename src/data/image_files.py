@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from src.data.images import read_image
-from src.data.module import Images
+from src.data.table import Images
 from src.records import UserError
 
 Items = list[tuple[str, int]]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.data.lists import Listed, divide
-from src.data.module import SPLITS
+from src.data.table import SPLITS
 from src.records import UserError
 
 

@@ -1,165 +1,24 @@
-"""What every benchmark's data module shares: examples, loaders, batches."""
+"""What every benchmark's data module shares: its options, and its loaders."""
 
-import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from src.data.order import BatchOrder, Pick, random_of
+from src.data.batches import Batch, Examples, FrozenExamples, collate, only
+from src.data.order import BatchOrder
+from src.data.table import Joined, Table, check_table
 from src.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, Transform, normalise
 from src.records import UserError
 
-SPLITS = ("train", "val", "test")
 KEPT_IMAGES = 1000
 """Splits up to this many images are kept in memory from run to run; 600 MB at 224 pixels in float32."""
-
-
-class Batch(NamedTuple):
-    """B examples of one batch: all of it, or one device's share."""
-
-    images: Tensor
-    """(B, 3, H, W), 0 to 255 from the loader in what the transform gives, normalised float32 on the device."""
-    labels: Tensor
-    """(B,) class indices."""
-    examples: Tensor
-    """(B,) index within the split."""
-    weights: Tensor
-    """(B,) 0 for a stand-in that does not count, else 1."""
-    total: int
-    """Examples in the whole batch, over all devices."""
-    features: dict[str, Tensor] = {}  # noqa: RUF012 - never changed
-    """In the place of images, what a method's frozen part makes of them: by name, batch first; else empty."""
-
-
-class Images:
-    """The images of one split: their names, their labels, and the pixels on demand."""
-
-    names: Sequence[str]
-    labels: Sequence[int]
-
-    def pixels(self, example: int) -> Tensor:
-        """uint8 (3, H, W)."""
-        raise NotImplementedError
-
-
-class Joined(Images):
-    """The images of several splits, one after the other; of none, an empty split."""
-
-    def __init__(self, *parts: Images) -> None:
-        self.names = [name for part in parts for name in part.names]
-        self.labels = [label for part in parts for label in part.labels]
-        self.places = [(part, example) for part in parts for example in range(len(part.labels))]
-
-    def pixels(self, example: int) -> Tensor:
-        part, place = self.places[example]
-        return part.pixels(place)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A data set as read: its classes, its splits, and what a record has to say of it."""
-
-    classes: Sequence[str]
-    splits: dict[str, Images]
-    official: bool = False
-    marks: list[str] = field(default_factory=list)
-    content: str = ""
-    """What tells apart images of the same names and labels, where that can happen: a user's own."""
-    examples: str = ""
-    """sha256 of the names of the images to train and validate on, sorted, where these prove the right ones: VTAB's."""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over the classes, every split's names and labels, and the content."""
-        digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
-        for split, images in sorted(self.splits.items()):
-            for name, label in zip(images.names, images.labels, strict=True):
-                digest.update(f"{split}\t{name}\t{label}\n".encode(errors="surrogateescape"))
-        digest.update(self.content.encode())
-        return digest.hexdigest()
-
-
-class Examples(Dataset[tuple[Tensor, int, Pick]]):
-    """One split behind a loader: every item a function of (seed, epoch, example).
-
-    kept: transformed images by example, which are made once and put there; for transforms that draw nothing.
-    """
-
-    def __init__(
-        self, images: Images, transform: Transform, augment_seed: int | None, kept: dict[int, Tensor] | None = None
-    ) -> None:
-        self.images = images
-        self.transform = transform
-        self.augment_seed = augment_seed
-        self.kept = kept
-
-    def __getitem__(self, pick: Pick) -> tuple[Tensor, int, Pick]:
-        return self.image(pick), self.images.labels[pick.example], pick
-
-    def image(self, pick: Pick) -> Tensor:
-        """The transformed image."""
-        if self.kept is not None:
-            if pick.example not in self.kept:
-                self.kept[pick.example] = self.transform(self.images.pixels(pick.example), None)
-            return self.kept[pick.example]
-        random = None
-        if self.augment_seed is not None:
-            random = random_of(self.augment_seed, "augment", pick.epoch, pick.example)
-        return self.transform(self.images.pixels(pick.example), random)
-
-    def __len__(self) -> int:
-        return len(self.images.labels)
-
-
-class FrozenExamples(Dataset[Batch]):
-    """One split's features behind a loader, a batch at a time."""
-
-    def __init__(self, features: Mapping[str, NDArray[Any]], labels: Sequence[int]) -> None:
-        self.features = features
-        self.labels = labels
-
-    def __getitems__(self, picks: list[Pick]) -> list[Batch]:
-        places = [pick.example for pick in picks]
-        return [
-            Batch(
-                torch.empty(len(picks), 0),
-                torch.tensor([self.labels[place] for place in places]),
-                torch.tensor(places),
-                torch.tensor([pick.weight for pick in picks]),
-                picks[0].total,
-                {name: torch.from_numpy(array[places]) for name, array in self.features.items()},
-            )
-        ]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def only(batches: list[Batch]) -> Batch:
-    """The one batch of a list."""
-    (batch,) = batches
-    return batch
-
-
-def collate(items: list[tuple[Tensor, int, Pick]]) -> Batch:
-    """Stack a loader's items into a batch."""
-    images, labels, picks = zip(*items, strict=True)
-    return Batch(
-        torch.stack(images),
-        torch.tensor(labels),
-        torch.tensor([pick.example for pick in picks]),
-        torch.tensor([pick.weight for pick in picks]),
-        picks[0].total,
-    )
 
 
 class ImageData(LightningDataModule):
@@ -331,17 +190,3 @@ def default_workers(world: int) -> int:
     """Loader processes a device: the cores it may use but one, eight at the most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(8, cores // world - 1))
-
-
-def check_table(table: Table) -> Table:
-    """Raise UserError for labels outside the classes, an image in two splits, or nothing to train on."""
-    seen: dict[str, str] = {}
-    for split, images in table.splits.items():
-        for name, label in zip(images.names, images.labels, strict=True):
-            if not 0 <= label < len(table.classes):
-                raise UserError(f"{name} ({split}) has class index {label}, outside the {len(table.classes)} classes")
-            if seen.setdefault(name, split) != split:
-                raise UserError(f"{name} is in {seen[name]} and in {split}; an image belongs to one split")
-    if not table.splits["train"].labels:
-        raise UserError("there is no training image; check data.root and data.subset")
-    return table

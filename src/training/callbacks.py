@@ -18,7 +18,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from src.data.module import Batch
+from src.data.batches import Batch
 from src.records import write_text
 from src.training.console import console, log
 

@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch import Callback
 
 from src.config.build import build
-from src.data.module import Batch, Images, Table
+from src.data.batches import Batch
+from src.data.table import Images, Table
 from src.records import UserError, write_text
 from src.training.console import quieten
 from src.training.module import TransferModule

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.backbones import Backbone
-from src.data.module import SPLITS, ImageData
+from src.data.module import ImageData
+from src.data.table import SPLITS
 from src.data.transforms import normalise
 from src.methods import Method
 from src.records import UserError, config_hash

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.config.build import build
-from src.data.module import Batch
+from src.data.batches import Batch
 from src.methods import Linear
 from src.records import Busy, Claim, Record, environment, write_text
 from src.training.callbacks import COLUMNS, device_name, peak_memory

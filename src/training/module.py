@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from src.backbones import tensors_sha256
-from src.data.module import Batch
+from src.data.batches import Batch
 from src.methods import Method
 from src.methods.vit import blocks_of
 from src.records import UserError

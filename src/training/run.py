@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from src.config.build import build
 from src.config.saved import OF_MULTIRUNS
-from src.data.module import SPLITS
+from src.data.table import SPLITS
 from src.records import Claim, Lost, Record, UserError, environment, read_record, write_text
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
 from src.training.console import collecting, log, quieten, silent, speaking

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.backbones import Backbone
-from src.data.module import ImageData, Table
+from src.data.module import ImageData
+from src.data.table import Table
 
 KEPT = 2
 """Backbones and data sets that are kept; the oldest goes first."""

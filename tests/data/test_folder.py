@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from src.data.folder import Folder
-from src.data.module import Table
+from src.data.table import Table
 from src.records import UserError
 from tests.archives import put, shared
 from tests.cub import picture

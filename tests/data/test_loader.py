@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.data.batches import Batch
 from src.data.fgvc import Fgvc
-from src.data.module import Batch, ImageData
+from src.data.module import ImageData
 from tests.cub import make_cub
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.fgvc import ARCHIVES, read_lists
 from src.data.lists import Listed
-from src.data.module import SPLITS
+from src.data.table import SPLITS
 from src.records import UserError
 
 Lists = dict[str, dict[str, Any]]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.module import Batch
+from src.data.batches import Batch
 from src.methods import Draw, Linear, Lora, Toast
 from src.records import UserError
 from src.training.module import Tally

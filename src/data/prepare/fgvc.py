@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.data.fgvc import ARCHIVES, Fgvc, find_root
-from src.data.module import Table
 from src.data.prepare.archives import DOWNLOADS, Download, fetch
 from src.data.prepare.checksums import check_size, check_sum
 from src.data.prepare.claimed import claimed
 from src.data.prepare.progress import say
 from src.data.prepare.unpack import Partial, sentences
+from src.data.table import Table
 from src.records import UserError, atomic, write_text
 
 MARKS = ".prepared.json"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from src.data.image_files import ImageFiles, Items, existing
 from src.data.images import UNREADABLE
-from src.data.module import Images, Table
+from src.data.table import Images, Table
 from src.data.vtab.tasks import SOURCES, TASKS, TRAIN, VAL, Task
 from src.records import UserError
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from src.data.images import UNREADABLE, decode
-from src.data.module import ImageData, Images, Joined, Table
+from src.data.module import ImageData
+from src.data.table import Images, Joined, Table
 from src.data.transforms import SquashTransform
 from src.data.vtab.copy import read_copy
 from src.data.vtab.pack import Pack, digest_of
