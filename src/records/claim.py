@@ -16,7 +16,7 @@ from src.records.files import write_text
 
 BEAT = 5.0
 """Seconds between two heartbeats of an owner."""
-PATIENCE = 24
+PATIENCE = 15
 """Heartbeats without a change after which an owner on another host, or a suspended one on this, counts as gone; more
 than the minute for which a network file system may show what is old."""
 

@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,8 +163,3 @@ class Driver:
         self.show.chosen(found.search.name, found.chosen, path)
         for job in reversed(found.search.finals(values(found.chosen))):
             self.add(Task(job, found, is_cell=False), first=True)
-
-
-def searches(result: Result) -> Sequence[Found]:
-    """What came of the searches."""
-    return [found for found in result.found if found.search is not None]
