@@ -166,7 +166,11 @@ class ImageData(LightningDataModule):
         workers = default_workers(world) if self.workers is None else self.workers
         transform = self.transform()
         kept = None
-        if self._kept is not None and len(images.labels) <= KEPT_IMAGES and not (shuffle and transform.augments):
+        if (
+            self._kept is not None
+            and len(images.labels) <= KEPT_IMAGES
+            and not (shuffle and getattr(transform, "augments", True))
+        ):
             kept = self._kept.setdefault(f"{split} {self.image_size}", {})
             workers = 0  # another process could not put its images there
         return DataLoader(

@@ -34,7 +34,7 @@ def why_not(config: Mapping[str, Any], data: ImageData, method: Method) -> str |
         return "data.cache_frozen=false"
     if not method.worth_caching or method.train_backbone:
         return f"{config['method']['name']} computes little in its frozen part"
-    if data.transform().augments:
+    if getattr(data.transform(), "augments", True):
         return "the images are augmented"
     if method.noise():
         return "drop path makes the frozen part random; method.drop_path=0 allows it"
