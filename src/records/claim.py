@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from src.records.errors import Busy, Lost
-from src.records.files import write_text
+from src.records.files import publish
 
 BEAT = 5.0
 """Seconds between two heartbeats of an owner."""
@@ -88,15 +88,7 @@ class Claim:
 
     def publish(self) -> bool:
         """Take the claim if nobody has it."""
-        own = self.path.with_name(f".claim.{self.token}")
-        write_text(own, self.content())
-        try:
-            os.link(own, self.path)
-        except FileExistsError:
-            return False
-        finally:
-            own.unlink(missing_ok=True)
-        return True
+        return publish(self.path, self.content())
 
     def owner(self) -> dict[str, Any] | None:
         """What the claim's file says, or None if it is gone or torn."""

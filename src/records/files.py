@@ -12,6 +12,7 @@ from typing import BinaryIO
 from src.records.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT}
 
 
@@ -53,7 +54,7 @@ def write_text(path: Path, text: str) -> None:
 def publish(path: Path, text: str) -> bool:
     """Write a whole text file that is written once: False, and nothing changed, if it is there already.
 
-    By an exclusive link, which network file systems know too.
+    By an exclusive link, which network file systems know too; by exclusive creation on a disk that has no links.
     """
     own = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     write_text(own, text)
@@ -61,6 +62,14 @@ def publish(path: Path, text: str) -> bool:
         os.link(own, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            return False
     finally:
         own.unlink(missing_ok=True)
     return True

@@ -1,5 +1,6 @@
 """Records, names, claims and files: whole or absent, one owner, one name for one result."""
 
+import errno
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import pytest
 
 from src.config.check import without_defaults
 from src.config.compose import compose_config
-from src.records import Busy, Claim, Record, UserError, atomic, config_hash, identity, read_record, write_text
+from src.records import Busy, Claim, Record, UserError, atomic, config_hash, identity, publish, read_record, write_text
 from src.records import claim as claim_module
 
 
@@ -227,3 +228,14 @@ def test_a_suspended_owner_loses_its_claim_and_learns_it_when_it_wakes(
         owner.send_signal(signal.SIGCONT)
         assert owner.communicate("go on\n")[0] == "lost\n"
         assert taken.is_held()
+
+
+def test_a_disk_without_links_publishes_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    assert publish(tmp_path / "once", "first") and not publish(tmp_path / "once", "second")
+    assert (tmp_path / "once").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
+    with Claim(tmp_path / "run"), pytest.raises(Busy), Claim(tmp_path / "run"):
+        pass
