@@ -11,6 +11,7 @@ from src.sweep.launchers import Launcher
 from src.sweep.plan import Job, Plan, Search
 from src.sweep.show import Show
 from src.sweep.worker import Outcome
+from src.training.signals import stop_if_asked
 
 TRIES = 2
 COMMON_FAULT = 3
@@ -91,6 +92,7 @@ class Driver:
     def drive(self) -> Result:
         """Until nothing is left."""
         while (self.queue or self.running or self.elsewhere) and not self.result.stopped:
+            stop_if_asked()
             self.submit()
             self.show.update(len(self.queue), [self.tasks[number].job.label for number in sorted(self.running)])
             ended = self.launcher.wait(AGAIN)

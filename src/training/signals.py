@@ -18,6 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 children: list[Popen[bytes]] = []
 """The processes that Lightning started beside this one for the run's other devices."""
 
+asked: list[int] = []
+"""The signal that asked this process to end."""
+
 
 class Stopped(BaseException):
     """A signal asked the run to end; `code` is what the process then exits with."""
@@ -29,6 +32,7 @@ class Stopped(BaseException):
 
 def stop(number: int, frame: FrameType | None) -> None:
     """Raise Stopped, and let no second signal disturb the way out."""
+    asked.append(number)
     for other in SIGNALS:
         # Not SIG_IGN, under which Python complains of a second signal that is already on its way.
         signal.signal(other, do_nothing)
@@ -36,6 +40,12 @@ def stop(number: int, frame: FrameType | None) -> None:
     while children:
         children.pop().kill()
     raise Stopped(number)
+
+
+def stop_if_asked() -> None:
+    """Raise Stopped again: where it struck a destructor or a library's own code, it may have been swallowed."""
+    if asked:
+        raise Stopped(asked[0])
 
 
 def do_nothing(number: int, frame: FrameType | None) -> None:
@@ -52,7 +62,7 @@ def stopping_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is not do_nothing:
+        if not asked:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -87,6 +97,9 @@ class KeepHandlers(Callback):
         children[:] = getattr(trainer.strategy.launcher, "procs", [])
         signal.signal(signal.SIGTERM, stop)
         threading.Thread(target=watch_devices, daemon=True).start()
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        stop_if_asked()
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         # Time for the watch to see whether a lost device is behind it, before this process ends by itself.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -158,8 +159,12 @@ def test_ctrl_c_ends_a_sweep_and_its_cluster(tmp_path: Path) -> None:
     )  # fmt: skip
     wait_for(tmp_path / "runs.pid")
     processes = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130 and "the same command goes on from here" in said, said
     assert "Traceback" not in said
     assert processes and gone(processes)
@@ -189,7 +194,10 @@ def test_ray_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         Ray()
 
 
-def test_a_cluster_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", "/nonexistent")
-    with pytest.raises(UserError, match=r"launcher.address=auto: no Ray cluster"):
-        Ray(address="auto")
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_that_is_not_there_is_said(form: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = form.format(closed.getsockname()[1])
+        with pytest.raises(UserError, match=rf"launcher.address={address}: no Ray cluster answers there"):
+            Ray(address=address)

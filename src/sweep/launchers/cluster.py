@@ -4,17 +4,19 @@ import math
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from src.config.compose import PROJECT
 from src.records import UserError
 from src.training.parts import default_threads
-from src.training.signals import SIGNALS, Stopped
+from src.training.signals import SIGNALS, Stopped, asked, do_nothing
 
 INSTALL = "launcher=ray needs the package ray; install it with: pip install 'toast-transfer[distributed]'"
 LONGEST = 40
@@ -22,6 +24,8 @@ LONGEST = 40
 STORE = 100 * 2**20
 """Bytes of shared memory for what Ray passes on: configs and records."""
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+ANSWER = 10.0
+"""Seconds in which a cluster's address has to answer."""
 
 
 class Cluster:
@@ -33,6 +37,8 @@ class Cluster:
 
     def __init__(self, address: str | None, slots: float | None) -> None:
         self.ray = import_ray(is_local=address is None)
+        if address is not None:
+            check_answers(address)
         self.folder = None if address else short_folder()
         options: dict[str, Any] = {"address": address}
         if self.folder is not None:
@@ -52,7 +58,7 @@ class Cluster:
             raise
         finally:
             for number, handler in handlers.items():  # Ray takes SIGTERM for itself
-                signal.signal(number, handler)
+                signal.signal(number, do_nothing if asked else handler)
 
     def has_gpu(self) -> bool:
         """Whether any machine of the cluster has a GPU."""
@@ -97,6 +103,16 @@ def import_ray(is_local: bool) -> Any:
     except ImportError:
         raise UserError(INSTALL) from None
     return ray
+
+
+def check_answers(address: str) -> None:
+    """Raise UserError where nobody listens at a cluster's address, for which Ray would wait ten minutes."""
+    url = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if url.hostname and url.port:
+            socket.create_connection((url.hostname, url.port), timeout=ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"launcher.address={address}: no Ray cluster answers there ({error})") from error
 
 
 def variables_of_workers() -> dict[str, str]:
