@@ -1,5 +1,6 @@
 """A multirun from its arguments to its summary."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def multirun(arguments: Sequence[str]) -> int:
 
     0 if all ended well, 1 if a job failed, 3 if one diverged, 130 or 143 after a signal. Raises UserError.
     """
+    check_alone()
     whole = plan(arguments)
     config = whole.settings
     runs = Path(config["paths"]["runs"])
@@ -36,6 +38,7 @@ def multirun(arguments: Sequence[str]) -> int:
     show = Show()
     try:
         with stopping_on_signals(), make_launcher(config) as launcher, show:
+            check_machines(whole, launcher)
             result = drive(whole, launcher, runs, show)
     except Stopped as error:
         show.say(f"stopped by {error} after {show.ended} of {len(whole)} jobs; the same command goes on from here")
@@ -49,6 +52,25 @@ def make_launcher(config: Any) -> Launcher:
     if not isinstance(launcher, Launcher):
         raise UserError(f"launcher._target_={config['launcher']['_target_']} is not a src.sweep.launchers.Launcher")
     return launcher
+
+
+def check_alone() -> None:
+    """Raise UserError in one of several equal processes: each would drive the whole multirun."""
+    if int(os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_STEP_NUM_TASKS", 1)) > 1:
+        raise UserError(
+            "this multirun was started as several processes; start it once, without torchrun or srun: it starts the "
+            "processes of its runs itself"
+        )
+
+
+def check_machines(whole: Plan, launcher: Launcher) -> None:
+    """Raise UserError where a run wants several machines and the launcher has its places on one each."""
+    jobs = [*whole.runs, *(search.final for search in whole.searches)]
+    most = max(int(job.config["trainer"]["num_nodes"]) for job in jobs)
+    if most > 1 and not launcher.spans_machines:
+        raise UserError(
+            f"trainer.num_nodes={most} in a multirun needs launcher=slurm, which starts a task for each device"
+        )
 
 
 def conclude(result: Result, arguments: Sequence[str], runs: Path, show: Show) -> int:

@@ -11,6 +11,7 @@ from src.training.console import console
 from src.training.linear_grid import run_grid
 from src.training.run import is_current, run
 from src.training.single import run_apart
+from src.training.trainer import devices_of, rank
 from src.training.warm import Warm
 
 
@@ -28,9 +29,13 @@ class Outcome:
 
 
 class Worker:
-    """Runs jobs; what they share stays loaded."""
+    """Runs jobs; what they share stays loaded.
 
-    def __init__(self) -> None:
+    is_one_of_many: whether other processes run the same jobs for the other devices.
+    """
+
+    def __init__(self, is_one_of_many: bool = False) -> None:
+        self.is_one_of_many = is_one_of_many
         self.warm = Warm()
         self.grids: set[Path] = set()
         """Grids that have been trained at once, by their first cell's place in the ledger."""
@@ -61,12 +66,9 @@ class Worker:
             if grid not in self.grids:
                 run_grid([one.config for one in job.together], self.warm)  # whatever it leaves undone is done below
                 self.grids.add(grid)
-        record = run(job.config, self.warm) if on_one_device(job) else run_apart(job.config, job.arguments)
-        ledger.enter(job.config, record)
+        # In this process Lightning would start the whole command again for every further device.
+        apart = devices_of(job.config) > 1 and not self.is_one_of_many
+        record = run_apart(job.config, job.arguments) if apart else run(job.config, self.warm)
+        if rank() == 0:
+            ledger.enter(job.config, record)
         return Outcome(record)
-
-
-def on_one_device(job: Job) -> bool:
-    """Whether a job may run in this process: Lightning starts the whole command again for every further device."""
-    trainer = job.config["trainer"]
-    return trainer["devices"] in (1, "1", "auto", [0]) and trainer["num_nodes"] == 1

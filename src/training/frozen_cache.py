@@ -20,6 +20,7 @@ from src.data.transforms import normalise
 from src.methods import Method
 from src.records import UserError, config_hash
 from src.training.module import heads
+from src.training.trainer import devices_of
 
 FOLDER = ".cache"
 MARK = "frozen cache"
@@ -29,7 +30,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def why_not(config: Mapping[str, Any], data: ImageData, method: Method) -> str | None:
     """Why a run cannot use the cache, or None if it can. Decided by its config alone, not by what is there."""
-    trainer = config["trainer"]
+    precision = str(config["trainer"]["precision"])
     if data.cache_frozen is False:
         return "data.cache_frozen=false"
     if not method.worth_caching or method.train_backbone:
@@ -38,10 +39,10 @@ def why_not(config: Mapping[str, Any], data: ImageData, method: Method) -> str |
         return "the images are augmented"
     if method.noise():
         return "drop path makes the frozen part random; method.drop_path=0 allows it"
-    if trainer["devices"] not in (1, "1", "auto", [0]) or trainer["num_nodes"] != 1:
+    if devices_of(config) > 1:
         return "it is for one device"
-    if str(trainer["precision"]) not in ("32", "32-true", "64", "64-true"):
-        return f"features of trainer.precision={trainer['precision']} are not kept"
+    if precision not in ("32", "32-true", "64", "64-true"):
+        return f"features of trainer.precision={precision} are not kept"
     largest = len(data.table.splits["train"].labels) * bytes_an_image(data, method)
     if largest > data.cache_gb * 1e9:
         return f"its {largest / 1e9:.1f} GB are more than data.cache_gb={data.cache_gb:g}"

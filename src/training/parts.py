@@ -21,7 +21,7 @@ from src.records import Record, UserError, config_hash, environment, identity, r
 from src.training.frozen_cache import MARK, why_not
 from src.training.module import heads
 from src.training.optim import Optim
-from src.training.trainer import Trainer
+from src.training.trainer import Trainer, is_started_outside
 from src.training.warm import Warm
 
 GIVEN = {
@@ -81,6 +81,13 @@ def check_config(config: Mapping[str, Any]) -> None:
 def check_trainer(config: Mapping[str, Any]) -> None:
     """Make a trainer on trial, which takes milliseconds: what Lightning refuses is known before anything is read."""
     build(config["trainer"], "trainer", logger=False)
+    nodes = config["trainer"]["num_nodes"]
+    if nodes > 1 and not is_started_outside():
+        raise UserError(
+            f"trainer.num_nodes={nodes} starts nothing on the other machines; start the same command on each, as "
+            f"torchrun --nnodes={nodes} --nproc-per-node=<devices> --rdzv-backend=c10d "
+            "--rdzv-endpoint=<one machine>:29500 -m src.train ..., or once through SLURM's srun"
+        )
 
 
 def load_inputs(config: Mapping[str, Any], warm: Warm | None = None) -> tuple[Backbone, ImageData]:

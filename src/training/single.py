@@ -3,21 +3,32 @@
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from src.records import Record, UserError, read_record
 from src.training.parts import make_parts, run_folder
 
+GRACE = 30.0
+"""Seconds that the process has to end tidily."""
+
 
 def run_apart(config: Mapping[str, Any], arguments: Sequence[str]) -> Record:
     """Start `src.train` with these arguments and wait; the record that it left. Raises UserError if it left none."""
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    if done.returncode not in (0, 3):
-        said = done.stderr.strip().splitlines()
+    try:
+        said = process.communicate()[1].strip().splitlines()
+    except BaseException:
+        process.terminate()  # it ends its other devices' processes; killed, it would leave them behind
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        process.kill()
+        raise
+    if process.returncode not in (0, 3):
         reason = said[-1].removeprefix("error: ") if said else "it said nothing"
-        raise UserError(f"its process ended with exit code {done.returncode}: {reason}")
+        raise UserError(f"its process ended with exit code {process.returncode}: {reason}")
     record = read_record(run_folder(config, make_parts(config).record))
     if record is None:
         raise UserError("its process left no record")

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from src.config.build import build
 from src.records import UserError, atomic
 
 
@@ -74,6 +75,14 @@ class Trainer(pl.Trainer):
             raise UserError("trainer.precision=16-mixed needs a GPU; take bf16-mixed or 32-true on the CPU")
 
 
+def devices_of(config: Mapping[str, Any]) -> int:
+    """How many devices a run computes on, over all machines. Raises UserError for a trainer that cannot be here."""
+    devices, nodes = config["trainer"]["devices"], int(config["trainer"]["num_nodes"])
+    if isinstance(devices, int) and devices > 0:
+        return devices * nodes
+    return int(build(config["trainer"], "trainer", logger=False).num_devices) * nodes  # auto, -1, a list
+
+
 PARENT = "TOAST_PARENT"
 """Environment variable by which the processes that DDP starts know whose they are."""
 
@@ -83,11 +92,16 @@ def forget_stale_ranks() -> None:
 
     torchrun and SLURM set these on purpose and say so; our own children know their parent.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" in os.environ or is_child():
+    if is_started_outside() or is_child():
         return
     for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
         os.environ.pop(name, None)
     os.environ[PARENT] = str(os.getpid())
+
+
+def is_started_outside() -> bool:
+    """Whether torchrun or SLURM starts a process for each device, this one among them."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" in os.environ
 
 
 def is_child() -> bool:

@@ -21,7 +21,7 @@ from src.sweep.launchers.once import Once
 from src.sweep.launchers.slurm import Slurm
 from src.sweep.plan import Job, plan
 from src.sweep.show import Show
-from src.sweep.worker import Outcome
+from src.sweep.worker import Outcome, Worker
 from tests.tiny import arguments
 
 PATIENCE = 90.0
@@ -44,12 +44,24 @@ if name == "sbatch":
     start()
     print("Submitted batch job", number)
 elif name == "srun":
-    for option, stream in (("--output", 1), ("--error", 2)):
-        path = words[words.index(option) + 1].replace("%j", number).replace("%t", "0")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    command = words[words.index({python!r}):]
-    os.execvp(command[0], command)
+    asked = dict(line.split("--")[1].split("=", 1) for line in (home / "job.sh").read_text().splitlines()
+                 if line.startswith("#SBATCH --") and "=" in line)
+    nodes, here = int(asked["nodes"]), int(asked["ntasks-per-node"])
+    tasks = nodes * here
+    many = {{"SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(here), "SLURM_NNODES": str(nodes),
+            "SLURM_NODELIST": "127.0.0.1", "SLURM_STEP_NUM_TASKS": str(tasks)}}
+    command, started = words[words.index({python!r}):], []
+    for task in range(tasks):
+        streams = []
+        for option in ("--output", "--error"):
+            path = words[words.index(option) + 1].replace("%j", number).replace("%t", str(task))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            streams.append(open(path, "a"))
+        place = {{"SLURM_PROCID": task, "SLURM_LOCALID": task % here, "SLURM_NODEID": task // here}}
+        env = os.environ | many | {{key: str(value) for key, value in place.items()}}
+        started.append(subprocess.Popen(command, stdout=streams[0], stderr=streams[1], env=env))
+    signal.signal(signal.SIGUSR2, lambda number, frame: [task.send_signal(number) for task in started])
+    sys.exit(max(task.wait() for task in started))
 elif name == "sacct":
     state = home / "state"
     print("JobID|State|NodeList")
@@ -174,6 +186,22 @@ def test_a_preempted_job_goes_on_through_slurm(slurm: Path, tmp_path: Path) -> N
         assert f"#SBATCH --{words}" in asked
     assert (tmp_path / "set_up").exists()
     assert not (runs / ".slurm" / number).exists()
+
+
+def test_a_run_over_two_machines_ends_as_on_two_devices_of_one(slurm: Path, tmp_path: Path) -> None:
+    ours = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2"]
+    with Slurm(folder=str(tmp_path / "runs" / ".slurm"), cpus_per_task=1) as launcher:
+        launcher.submit(0, jobs(tmp_path / "runs", *ours)[0])
+        outcome = ended(launcher)
+    assert outcome.record is not None and outcome.record.status == "finished", outcome.reason
+    asked = (slurm / "job.sh").read_text()
+    assert "#SBATCH --nodes=2" in asked and "#SBATCH --ntasks-per-node=1" in asked
+    assert outcome.record.devices[0]["processes"] == 2
+    apart = (
+        Worker().run(jobs(tmp_path / "one", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")[0]).record
+    )
+    assert apart is not None and apart.name == outcome.record.name
+    assert apart.metrics == pytest.approx(outcome.record.metrics, rel=1e-5)
 
 
 def test_a_job_that_slurm_has_cancelled_says_so(slurm: Path, tmp_path: Path) -> None:

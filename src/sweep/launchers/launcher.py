@@ -10,6 +10,8 @@ class Launcher(ABC):
     """Runs jobs that it is handed, as many at once as it has places; a context manager, which ends what still runs."""
 
     places: int = 1
+    spans_machines: bool = False
+    """Whether a job may take several machines."""
 
     def __enter__(self) -> "Launcher":
         return self

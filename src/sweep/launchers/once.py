@@ -19,7 +19,9 @@ ONE_OF_MANY = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_L
 
 @dataclass(frozen=True)
 class Once:
-    """What a SLURM job does: one run, in a process of its own. threads: of the CPU, where the config leaves them open.
+    """What a SLURM job does: one run, in a process of its own, or in one for each of its devices.
+
+    threads: of the CPU, where the config leaves them open.
 
     Put back in line, it does the same again, and the run goes on from its own last checkpoint.
     """
@@ -29,10 +31,12 @@ class Once:
 
     def __call__(self) -> Outcome:
         os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        for name in ONE_OF_MANY:
-            os.environ.pop(name, None)
+        many = int(os.environ.get("SLURM_NTASKS", 1)) > 1
+        if not many:
+            for name in ONE_OF_MANY:
+                os.environ.pop(name, None)
         try:
-            return Worker().run(self.job)
+            return Worker(is_one_of_many=many).run(self.job)
         except Stopped:
             # SLURM preempts with SIGTERM, and may send the signal that submitit waits for somewhat later.
             if "SLURM_JOB_ID" in os.environ:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from src.training.parts import default_threads
 PATIENCE = 300.0
 """Seconds after which a preempted job that SLURM has not put back in line is submitted anew."""
 POLL = 0.2
+STRAGGLERS = 60
+"""Seconds after which SLURM ends the tasks of a job's other devices, once one has ended."""
 
 
 class Slurm(Launcher):
@@ -57,6 +60,8 @@ class Slurm(Launcher):
             )
         self.submitit = import_submitit()
         self.places = 1 if self.kind == "debug" else jobs_at_once
+        self.spans_machines = self.kind == "slurm"
+        self.gpus = gpus_per_node
         self.threads = cpus_per_task if self.kind == "slurm" else default_threads()
         self.jobs: dict[int, Any] = {}
         self.refused: deque[tuple[int, Outcome]] = deque()
@@ -74,13 +79,23 @@ class Slurm(Launcher):
             slurm_constraint=constraint,
             slurm_setup=setup or None,
             slurm_additional_parameters={"requeue": True},
+            slurm_srun_args=["--kill-on-bad-exit=1", f"--wait={STRAGGLERS}"],
         )
 
     def submit(self, number: int, job: Job) -> None:
+        if self.kind == "slurm":
+            self.executor.update_parameters(**self.size(job.config["trainer"]))
         try:
             self.jobs[number] = self.executor.submit(Once(job, self.threads))
         except (OSError, RuntimeError) as error:
             self.refused.append((number, Outcome(reason=f"SLURM did not take it: {' '.join(str(error).split())}")))
+
+    def size(self, trainer: Mapping[str, Any]) -> dict[str, Any]:
+        """The machines that a job asks for, with a task and, where tasks compute on them, a GPU for each device."""
+        devices = trainer["devices"]
+        tasks = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
+        gpus = max(self.gpus, tasks) if self.gpus and trainer["accelerator"] != "cpu" else self.gpus
+        return {"nodes": trainer["num_nodes"], "tasks_per_node": tasks, "gpus_per_node": gpus or None}
 
     def wait(self, seconds: float) -> tuple[int, Outcome] | None:
         end = time.monotonic() + seconds
@@ -111,7 +126,7 @@ class Slurm(Launcher):
         # For a result that is on its way through a network file system submitit waits; here it would be for nothing.
         if self.kind != "local" or job.paths.result_pickle.exists():
             try:
-                outcome: Outcome = job.result()
+                outcome: Outcome = job.task(0).result()
             except self.submitit.core.utils.FailedJobError as error:
                 said = f": {str(error).split('-' * 22)[1].strip().splitlines()[-1]}"
             except self.submitit.core.utils.UncompletedJobError:
