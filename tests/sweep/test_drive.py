@@ -152,6 +152,24 @@ def test_killed_sweeps_go_on_and_end_as_one_that_was_not(tmp_path: Path) -> None
     assert tables[0] == tables[1]
 
 
+def test_a_hydra_app_of_ones_own_sweeps_alike(tmp_path: Path) -> None:
+    app = tmp_path / "app.py"
+    app.write_text(
+        "import hydra\n"
+        f"@hydra.main(config_path={str(PROJECT / 'conf')!r}, config_name='train', version_base='1.3')\n"
+        "def app(config): raise AssertionError\n"
+        "app()\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, str(app), *words(tmp_path / "runs", *SEARCH)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(record.stage for record in records(tmp_path / "runs").values()) == ["final"] * 2 + ["tune"] * 4
+    wrong = subprocess.run([*command, "launcher.workers=2"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert wrong.returncode != 0 and "launcher.workers" in wrong.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "runs"]  # nothing of Hydra's own
+
+
 def test_two_drivers_share_a_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "src.train", *words(tmp_path, *SEARCH, "data.train=200", "trainer.max_epochs=6")]
     both = [
