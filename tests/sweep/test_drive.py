@@ -1,6 +1,7 @@
 """Sweeps from their arguments to their summary, in this process and against each other."""
 
 import csv
+import errno
 import json
 import os
 import random
@@ -182,6 +183,63 @@ def test_two_drivers_share_a_folder(tmp_path: Path) -> None:
     logs = [path.read_text() for path in tmp_path.glob("*/run.log")]
     # Each was computed once, by either.
     assert [log.count("starting; results go to") + log.count("trained at once") for log in logs] == [1] * 6
+
+
+class SuspendOnce(Callback):
+    """The first process that gets to its second epoch says so in a file, and suspends itself."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = Path(marker)
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 1 and not self.marker.exists():
+            self.marker.write_text("suspended")
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_driver_that_wakes_after_its_claim_expired_discards_its_work(tmp_path: Path) -> None:
+    marker = [f"+callbacks.stop._target_={__name__}.SuspendOnce", f'+callbacks.stop.marker="{tmp_path / "marker"}"']
+    both = words(tmp_path / "runs", "seed=1,2", *marker, method="finetune")
+    impatient = (
+        "import sys; from src.records import claim; from src.train import main; claim.BEAT = 0.2; sys.exit(main({}))"
+    )
+    command = [sys.executable, "-c", impatient.format(both)]
+    sleeper = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "marker").exists():
+        time.sleep(0.05)
+    other = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert other.returncode == 0, other.stdout
+    files = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.suffix in (".json", ".csv")}
+    assert sorted("going on from" in path.read_text() for path in (tmp_path / "runs").glob("*/run.log")) == [
+        False,
+        True,
+    ]
+    sleeper.send_signal(signal.SIGCONT)
+    said, _ = sleeper.communicate(timeout=60)
+    assert sleeper.returncode == 0, said
+    assert {path: path.read_bytes() for path in files} == files
+    assert said.count("went to another process") == 1 and said.count("(done before)") == 2
+    assert main(words(tmp_path / "undisturbed", "seed=1,2", method="finetune")) == 0
+    assert [record.metrics for record in records(tmp_path / "runs").values()] == [
+        record.metrics for record in records(tmp_path / "undisturbed").values()
+    ]
+
+
+def test_a_full_disk_under_the_ledger_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        if "/.sweep/" in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        assert main(words(tmp_path, *SEARCH)) == 1
+    assert "there is no space left to write" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/result.json")}
+    assert before and not list((tmp_path / ".sweep").iterdir())
+    assert main(words(tmp_path, *SEARCH)) == 0
+    assert before.items() <= {path: path.read_bytes() for path in tmp_path.glob("*/result.json")}.items()
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
