@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from src.data.batches import Batch
 from src.records import write_text
 from src.training.console import console, log
+from src.training.loggers import is_offline, replay
 
 COLUMNS = ("epoch", "step", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
@@ -44,6 +45,11 @@ class History(Checkpoint):
         part = {"device": device_name(trainer), "processes": trainer.world_size, "epochs": 0}
         if not self.parts or self.parts[-1] | {"epochs": 0} != part:
             self.parts.append(part)
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        for logger in trainer.loggers:
+            if is_offline(logger):
+                replay(logger, self.rows)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         figures = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": module.rate} | module.results

@@ -25,6 +25,7 @@ from src.records import Busy, Claim, Record, environment, write_text
 from src.training.callbacks import COLUMNS, device_name, peak_memory
 from src.training.console import log, speaking
 from src.training.frozen_cache import fill
+from src.training.loggers import finish, log_record, open_loggers, replay
 from src.training.optim import Sgd
 from src.training.parts import Parts, check_config, flops_per_image, make_parts, run_folder, set_threads
 from src.training.run import finished, prepare_folder, splits_of
@@ -82,7 +83,7 @@ def run_grid(configs: Sequence[Mapping[str, Any]], warm: Warm) -> bool:
         if any(cell.claim for cell in cells):
             begun = time.perf_counter()
             train(cells, parts, first["trainer"]["max_epochs"], device, bool(trainer.precision.startswith("64")))
-            close(cells, parts, trainer, time.perf_counter() - begun)
+            close(cells, parts, trainer, time.perf_counter() - begun, first["logger"])
     return True
 
 
@@ -185,8 +186,11 @@ def enter(cells: list[Cell], epoch: int, step: int, rates: list[float], tally: T
             cell.rows.append(row)
 
 
-def close(cells: list[Cell], parts: Parts, trainer: Any, seconds: float) -> None:
-    """Write metrics.csv and record of every cell that is ours; each cost its share of what all cost together."""
+def close(cells: list[Cell], parts: Parts, trainer: Any, seconds: float, nodes: Mapping[str, Any] | None) -> None:
+    """Write metrics.csv and record of every cell that is ours, and log it; each cost its share of all.
+
+    nodes: the loggers, as configs have them.
+    """
     flops = flops_per_image(parts)
     epochs = parts.record.epochs
     share = seconds / len(cells) / epochs
@@ -221,5 +225,11 @@ def close(cells: list[Cell], parts: Parts, trainer: Any, seconds: float) -> None
         table.writerows(cell.rows)
         write_text(cell.folder / "metrics.csv", text.getvalue())
         record.write(cell.folder)
+        loggers = open_loggers(nodes, cell.folder, record)
+        for logger in loggers:
+            log_record(logger, record, summary=False)
+            replay(logger, cell.rows)
+            log_record(logger, record, summary=True)
+        finish(loggers, "failed" if cell.error else "success")
         with speaking(cell.folder):
             log.info(f"{record.name}: {record.status}, one of {len(cells)} cells trained at once")

@@ -1,13 +1,16 @@
 """Loggers beside metrics.csv, each built for one run."""
 
 import os
+import shutil
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from src.config.build import build
 from src.records import Record, UserError, config_hash
 
 
@@ -23,10 +26,17 @@ def wandb(
 ) -> Logger:
     """One W&B run a record, with the same id whenever it goes on, grouped and tagged by method, data set and seed.
 
-    Everything that W&B writes goes into `<run folder>/wandb`. Raises UserError if the package is missing.
+    Everything that W&B writes goes into `<run folder>/wandb`. What starts over takes the place of what was logged
+    before. Offline there is one folder a record, whole whenever it is synced: of two, the second would replace the
+    first on the server; so `replay` enters the earlier epochs again. Raises UserError if the package is missing.
     """
     place = folder / "wandb"
     place.mkdir(parents=True, exist_ok=True)
+    offline = offline or os.environ.get("WANDB_MODE") in ("offline", "dryrun")
+    if offline:
+        for earlier in place.glob("offline-run-*"):
+            shutil.rmtree(earlier)
+    goes_on = (folder / "checkpoints" / "last.ckpt").is_file()
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
         os.environ[name] = str(place)
     dataset = record.task or record.dataset
@@ -36,11 +46,12 @@ def wandb(
         return WandbLogger(
             name=record.name,
             id=config_hash({"name": record.name})[:16],
-            resume="allow",
+            resume="allow" if goes_on else None,
             project=project,
             entity=entity,
-            offline=offline or os.environ.get("WANDB_MODE") == "offline",
+            offline=offline,
             save_dir=folder,
+            job_type=record.stage,
             group=f"{record.method}-{dataset}",
             tags=[record.method, dataset, f"seed {record.seed}", record.stage, *record.marks],
             log_model=False,
@@ -49,6 +60,23 @@ def wandb(
         raise UserError(
             "logger=wandb needs the package wandb; install it with: pip install 'toast-transfer[wandb]'"
         ) from None
+
+
+def open_loggers(nodes: Mapping[str, Any] | None, folder: Path, record: Record) -> list[Logger]:
+    """The loggers that a config names."""
+    return [build(node, f"logger.{name}", folder=folder, record=record) for name, node in (nodes or {}).items()]
+
+
+def replay(logger: Any, rows: Iterable[Mapping[str, float]]) -> None:
+    """Enter epochs again, rows of metrics.csv, as they were when they ended."""
+    for row in rows:
+        figures = {name: value for name, value in row.items() if name != "step"}
+        logger.log_metrics(figures | {"epoch": row["epoch"] - 1}, step=int(row["step"]) - 1)
+
+
+def is_offline(logger: Any) -> bool:
+    """Whether a logger is W&B's and keeps everything on this machine."""
+    return is_wandb(logger) and logger.experiment.offline
 
 
 def is_wandb(logger: Any) -> bool:
@@ -66,7 +94,8 @@ def log_record(logger: Any, record: Record, summary: bool) -> None:
         figures = {**record.metrics, **{f"cost/{name}": value for name, value in record.cost.items()}}
         logger.experiment.summary.update(figures | {"status": record.status, "error": record.error})
     elif summary:
-        logger.log_metrics({name: float(value) for name, value in record.metrics.items() if value is not None})
+        figures = {f"final/{name}": float(value) for name, value in record.metrics.items() if value is not None}
+        logger.log_metrics(figures, step=record.epochs)
 
 
 def finish(loggers: list[Logger], status: str) -> None:

@@ -19,7 +19,7 @@ from src.records import Claim, Lost, Record, UserError, environment, read_record
 from src.training.callbacks import History, ProgressBar, Stopwatch, device_name
 from src.training.console import collecting, log, quieten, silent, speaking
 from src.training.frozen_cache import fill
-from src.training.loggers import finish, log_record
+from src.training.loggers import finish, log_record, open_loggers
 from src.training.module import Diverged, TransferModule
 from src.training.parts import (
     Parts,
@@ -112,11 +112,8 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path, before_writing:
     status = "failed"
     trainer: Trainer | None = None
     try:
-        loggers += [
-            build(node, f"logger.{name}", folder=folder, record=record)
-            for name, node in (config["logger"] or {}).items()
-            if rank() == 0
-        ]
+        if rank() == 0:
+            loggers += open_loggers(config["logger"], folder, record)
         own = [build(node, f"callbacks.{name}") for name, node in (config["callbacks"] or {}).items()]
         trainer = build(
             config["trainer"],

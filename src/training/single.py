@@ -1,5 +1,6 @@
 """A run in a process of its own, for runs on more devices than one."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,11 @@ GRACE = 30.0
 
 def run_apart(config: Mapping[str, Any], arguments: Sequence[str]) -> Record:
     """Start `src.train` with these arguments and wait; the record that it left. Raises UserError if it left none."""
+    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # W&B's process is ours
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "src.train", *arguments],
+        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     try:
         said = process.communicate()[1].strip().splitlines()
     except BaseException:

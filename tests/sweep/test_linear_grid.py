@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.records import Claim, Record, read_record
 from src.sweep.plan import plan
@@ -38,7 +39,7 @@ def outcome(worker: Worker, job: Any) -> Record:
 )
 def test_each_cell_is_what_it_is_alone(settings: list[str], allowed: float, tmp_path: Path) -> None:
     worker = Worker()
-    jobs = cells(tmp_path / "grid", *settings)
+    jobs = cells(tmp_path / "grid", *settings, "logger=tensorboard")
     records = [outcome(worker, job) for job in jobs]
     assert len({record.name for record in records}) == 6
     assert len(list((tmp_path / "grid").glob("*/result.json"))) == 6
@@ -51,6 +52,9 @@ def test_each_cell_is_what_it_is_alone(settings: list[str], allowed: float, tmp_
             assert one == pytest.approx(other, rel=allowed)
     logs = [(tmp_path / "grid" / record.name / "run.log").read_text() for record in records]
     assert all("one of 6 cells trained at once" in text for text in logs)
+    curves = EventAccumulator(str(tmp_path / "grid" / records[0].name / "tensorboard")).Reload()
+    logged = [(event.step, pytest.approx(event.value)) for event in curves.Scalars("train/loss")]
+    assert logged == [(row["step"] - 1, row["train/loss"]) for row in rows(tmp_path / "grid" / records[0].name)]
 
 
 def test_a_diverged_cell_touches_no_other(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Classes from outside the repository, loggers, debug runs, checkpoints at full size."""
 
+import csv
+import json
 import os
+import struct
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 import src
 from src.config.compose import compose_config
@@ -111,6 +117,58 @@ def test_loggers_leave_everything_in_the_run_folder(tmp_path: Path, monkeypatch:
     for name in list(os.environ):
         if name.startswith("WANDB_"):
             monkeypatch.delenv(name)
+
+
+class KillOnce(Callback):
+    """Ends the process in its third epoch, as a kill does, unless it is told that this happened."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 2 and "KILLED" not in os.environ:
+            os._exit(9)
+
+
+def offline_records(path: Path) -> Iterator[Any]:
+    """What an offline W&B file holds: LevelDB's log format after a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, whole = path.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        left = 2**15 - place % 2**15
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        if left < 7 or kind == 0:
+            place += left
+            continue
+        whole += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            record = Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def test_a_killed_offline_run_syncs_as_one_with_every_epoch(tmp_path: Path) -> None:
+    more = ["logger=wandb", "logger.wandb.offline=true", f"+callbacks.kill._target_={__name__}.KillOnce"]
+    command = [sys.executable, "-m", "src.train", *arguments(tmp_path, *more)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    for more_of_it, code in ({}, 9), ({"KILLED": "1"}, 0):
+        done = subprocess.run(command, env=environment | more_of_it, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    (file,) = tmp_path.glob("*/wandb/offline-run-*/*.wandb")
+    found = list(offline_records(file))
+    (started,) = (record.run for record in found if record.HasField("run"))
+    assert started.run_group == "toast-scenes" and {"toast", "scenes", "seed 42"} <= set(started.tags)
+    steps = [
+        {(item.key or item.nested_key[0]): json.loads(item.value_json) for item in record.history.item}
+        for record in found
+        if record.HasField("history")
+    ]
+    losses = {step["epoch"]: step["train/loss"] for step in steps if "train/loss" in step}
+    with next(tmp_path.glob("*/metrics.csv")).open() as file_of_rows:
+        assert losses == {
+            int(row["epoch"]) - 1: pytest.approx(float(row["train/loss"])) for row in csv.DictReader(file_of_rows)
+        }
+    assert sum("train/loss" in step for step in steps) == 3
 
 
 def test_debug_runs_stay_out_of_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
