@@ -83,7 +83,7 @@ def jobs(arguments: Sequence[str]) -> list[tuple[str, ...]]:
         raise UserError(f"which data set? give one of {SETS}")
     if len(rest) == len(arguments):
         return [tuple(rest)]
-    from src.config.compose import parse_sweep
+    from src.config.lists import parse_sweep
 
     return list(itertools.product(*map(parse_sweep, rest)))
 

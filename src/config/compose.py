@@ -10,7 +10,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -124,32 +124,6 @@ def parse(arguments: Sequence[str]) -> list[Override]:
             raise UserError(f"the argument {argument!r} asks for several runs; start them with -m, or give one value")
         parsed.append(override)
     return parsed
-
-
-def parse_sweep(argument: str) -> list[str]:
-    """The arguments, one value each, that an argument with a list (`seed=42,44`, `range(...)`) stands for.
-
-    Paths may have commas in their names; one is a list where it does not exist itself, and each of its parts does.
-    """
-    key, _, value = argument.partition("=")
-    if is_path(key, value):
-        parts = value.split(",")
-        places = [os.path.expanduser(place) for place in (value, *parts)]
-        several = len(parts) > 1 and not os.path.exists(places[0]) and all(map(os.path.exists, places[1:]))
-        return [f"{key}={part}" for part in parts] if several else [argument]
-    if not set(",(") & set(value):
-        return [argument]
-    try:
-        with hydra_ready():
-            override = OverridesParser.create().parse_override(argument)
-            if not override.is_sweep_override():
-                return [argument]
-            found = override.value()
-            if isinstance(found, Glob):  # Hydra's own looks into no folders
-                return [f"{key}={name}" for name in found.filter(options(key))]
-            return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-    except HydraException as error:
-        raise UserError(f"the argument {argument!r} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def line(override: Override) -> str:

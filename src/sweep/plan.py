@@ -6,17 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from src.config.arguments import chosen
 from src.config.build import build
 from src.config.check import check_targets
-from src.config.compose import compose_config, parse_sweep
+from src.config.compose import compose_config
+from src.config.lists import parse_sweep
 from src.config.rows import grid
 from src.data.vtab.tasks import TASKS
 from src.records import UserError
 from src.training.linear_grid import trains_at_once
+from src.training.parts import check_config, check_seed
 
 TUNING_SEED = 0
 LEAVES = ("data.task", "seed", "optim.lr", "optim.weight_decay")
 """Keys that runs which share everything else differ in. As a rule nothing else in a config follows from them."""
+OF_ALL = ("launcher", "dry_run", "paths.runs", "sweep.")
+"""What is the same for all runs of a multirun."""
 Values = dict[str, Any]
 
 
@@ -30,6 +35,10 @@ class Job:
     """The cells of its grid, itself included, where these may be trained at once; see linear_grid."""
     linked: bool = False
     """Whether other values follow from those of leaves, such as a random backbone's from the seed."""
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    """The values of `optim` that its choices say by themselves, by which a given one is known to differ."""
+    group: str = ""
+    """What it shares with the runs that differ from it in seed and cell alone."""
 
     def __str__(self) -> str:
         return " ".join(self.arguments)
@@ -81,22 +90,43 @@ def plan(arguments: Sequence[str]) -> Plan:
 
     An experiment with a `sweep` grid becomes a search, unless `stage` is given. `data.task=all` stands for every task.
     Composed once for each combination of choices; single values are put into copies. Raises UserError, before anything
-    starts, for a combination that cannot be composed, and for a multirun without a run.
+    starts, for a combination that cannot be, and for a multirun without a run.
     """
-    axes = [every_task(parse_sweep(argument)) for argument in arguments]
-    leaves = {axis[0].partition("=")[0]: axis for axis in axes if axis and axis[0].partition("=")[0] in LEAVES}
+    axes = read_axes(arguments)
+    leaves = {key: axes.pop(key) for key in LEAVES if key in axes}
     whole = Plan()
-    for choice in itertools.product(*(axis for axis in axes if axis not in leaves.values())):
+    for choice in itertools.product(*axes.values()):
         # A value of each leaf, to find what is wrong with the rest.
         base = compose_config([*choice, *(axis[0] for axis in leaves.values())])
+        check_config(base)
         whole.settings = whole.settings or base
-        searched = base["sweep"]["lr"] is not None and not any(word.startswith("stage=") for word in choice)
-        if searched:
-            whole.searches += searches(choice, base, leaves)
+        plain = base["optim"]
+        if any(key.startswith("optim.") for key in leaves):
+            plain = compose_config([*choice, *(axis[0] for key, axis in leaves.items() if "optim" not in key)])["optim"]
+        if base["sweep"]["lr"] is not None and not any(word.startswith("stage=") for word in choice):
+            whole.searches += searches(choice, base, leaves, plain)
+        elif any(word.startswith("sweep.") for word in choice):
+            raise UserError(
+                "sweep.lr, sweep.weight_decay and sweep.seeds make a search, which needs sweep.lr and no "
+                "stage; for runs without one give lists of optim.lr, optim.weight_decay and seed"
+            )
         else:
-            whole.runs += runs(Job(own(choice), base), leaves)
+            whole.runs += runs(Job(own(choice), base, plain=plain), leaves)
     check(whole)
     return whole
+
+
+def read_axes(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """The arguments with one value each, by their key; of two with the same key the last one counts."""
+    axes: dict[str, list[str]] = {}
+    for argument in (word for one in arguments for word in chosen(one)):
+        key = argument.partition("=")[0]
+        if key == "config":
+            raise UserError("config=<file> starts one saved run; it takes no -m and no dry_run")
+        axes[key] = every_task(parse_sweep(argument))
+        if len(axes[key]) > 1 and key.startswith(OF_ALL):
+            raise UserError(f"{key} is for the whole multirun; give it one value, a list of numbers as {key}='[1,2]'")
+    return axes
 
 
 def own(words: Sequence[str]) -> tuple[str, ...]:
@@ -107,7 +137,8 @@ def own(words: Sequence[str]) -> tuple[str, ...]:
 def every_task(axis: list[str]) -> list[str]:
     """An axis with `all` tasks written out."""
     if axis and axis[0].partition("=")[0] == "data.task":
-        return [f"data.task={name}" for word in axis for name in (TASKS if word == "data.task=all" else [word[10:]])]
+        names = [name for word in axis for name in (TASKS if word == "data.task=all" else [word[10:]])]
+        return [f"data.task={name}" for name in dict.fromkeys(names)]
     return axis
 
 
@@ -125,7 +156,9 @@ def runs(base: Job, leaves: Mapping[str, list[str]]) -> Iterator[Job]:
         yield derived(base, values)
 
 
-def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str, list[str]]) -> Iterator[Search]:
+def searches(
+    choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str, list[str]], plain: Mapping[str, Any]
+) -> Iterator[Search]:
     """A search for every task, or one where there is no list of tasks."""
     settings = {key: check_list(base["sweep"][key], f"sweep.{key}") for key in ("lr", "weight_decay", "seeds")}
     values = {
@@ -134,14 +167,14 @@ def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str
         else grid(base, key, settings[key])
         for key in ("lr", "weight_decay")
     }
-    seeds = [int(value_of(word)) for word in leaves.get("seed", [])] or [int(seed) for seed in settings["seeds"]]
+    seeds = [value_of(word) for word in leaves.get("seed", [])] or settings["seeds"]
     first = [axis[0] for axis in leaves.values()]
     stages = {}
     for stage, checkpoints in (("tune", "none"), ("final", "running")):
         words = [*choice, f"stage={stage}"]
         if not any(word.startswith("checkpoints=") for word in choice):
             words.append(f"checkpoints={checkpoints}")
-        stages[stage] = Job(own(words), compose_config([*words, *first]))
+        stages[stage] = Job(own(words), compose_config([*words, *first]), plain=plain)
     cells = [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
     if cells:
         task = {"data.task": value_of(leaves["data.task"][-1])} if "data.task" in leaves else {}
@@ -160,10 +193,14 @@ def searches(choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str
 
 
 def check_list(value: Any, key: str) -> list[Any]:
-    """A grid's values. Raises UserError for none."""
+    """A grid's values, each once. Raises UserError for none, and for what is no number."""
+    example = f"give a list, such as {key}={'[42,44]' if key.endswith('seeds') else '[0.1,0.01]'}"
     if not isinstance(value, list) or not value:
-        raise UserError(f"{key} is {value!r}, which leaves nothing to run; give a list, such as {key}=[0.1,0.01]")
-    return value
+        raise UserError(f"{key} is {value!r}, which leaves nothing to run; {example}")
+    for one in value:
+        if isinstance(one, bool) or not isinstance(one, int | float):
+            raise UserError(f"{key} has {one!r}, which is no number; {example}")
+    return list(dict.fromkeys(value))
 
 
 def value_of(word: str) -> Any:
@@ -190,18 +227,19 @@ def derived(job: Job, values: Values) -> Job:
     """A run with other values of leaves; composed anew only where other values follow from them."""
     kept = [word for word in job.arguments if word.partition("=")[0] not in values]
     arguments = (*kept, *(f"{key}={value}" for key, value in values.items()))
+    apart = (*(f"{key}=" for key in LEAVES if key != "data.task"), "stage=", "checkpoints=")
+    group = " ".join(word for word in arguments if not word.startswith(apart))
     if job.linked:
-        return replace(job, arguments=arguments, config=compose_config(arguments))
+        return replace(job, arguments=arguments, config=compose_config(arguments), group=group)
     config = copy.deepcopy(dict(job.config))
-    changed = list(config["changed"])
+    changed = [key for key in config["changed"] if key not in values]
     for key, value in values.items():
         part, _, name = key.rpartition(".")
-        node = config[part] if part else config
-        if key.startswith("optim.") and key not in changed and node[name] != value:
+        if part == "optim" and job.plain.get(name) != value:
             changed.append(key)
-        node[name] = value
+        (config[part] if part else config)[name] = value
     config["changed"] = changed
-    return replace(job, arguments=arguments, config=config)
+    return replace(job, arguments=arguments, config=config, group=group)
 
 
 def check(whole: Plan) -> None:
@@ -209,6 +247,8 @@ def check(whole: Plan) -> None:
     jobs = [*whole.runs, *(job for search in whole.searches for job in [*search.cells, search.final])]
     if not jobs:
         raise UserError("the multirun is empty: a list of values without a value")
+    for seed in {job.config["seed"] for job in jobs} | {seed for search in whole.searches for seed in search.seeds}:
+        check_seed(seed)
     seen = set()
     for job in jobs:
         optim = repr(job.config["optim"])
@@ -216,8 +256,6 @@ def check(whole: Plan) -> None:
             seen.add(optim)
             check_targets({"optim": job.config["optim"]}, {})
             build(job.config["optim"], "optim")
-        if not isinstance(job.config["seed"], int):
-            raise UserError(f"seed is {job.config['seed']!r}; give whole numbers")
         task = job.config["data"].get("task")
-        if job.config["data"]["name"] == "vtab" and task not in TASKS:
+        if job.config["data"]["name"] == "vtab" and str(task) not in TASKS:
             raise UserError(f"data.task={task} is none of VTAB's tasks; give some of {', '.join(TASKS)}, or all")

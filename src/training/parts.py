@@ -54,8 +54,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     given = dict(GIVEN)
     for name in config.get("logger") or {}:
         given[f"logger.{name}"] = {"folder", "record"}
-    if not isinstance(config["seed"], int) or isinstance(config["seed"], bool) or not 0 <= config["seed"] < 2**63:
-        raise UserError(f"seed is {config['seed']!r}; give a whole number that is not negative")
+    check_seed(config["seed"])
     if config["stage"] not in STAGES:
         raise UserError(f"stage is {config['stage']!r}; it is {', '.join(STAGES)}")
     if config["ckpt"] not in ("last", "none", None):
@@ -76,6 +75,12 @@ def check_config(config: Mapping[str, Any]) -> None:
     epochs = config["trainer"].get("max_epochs")
     if not isinstance(epochs, int) or epochs < 1:
         raise UserError(f"trainer.max_epochs is {epochs!r}; give at least 1")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise UserError for what is no seed."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"seed is {seed!r}; give a whole number that is not negative")
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:

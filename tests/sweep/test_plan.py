@@ -57,8 +57,7 @@ def test_a_cell_is_what_its_arguments_compose_to() -> None:
         finals = search.finals({"optim.lr": 0.07, "optim.weight_decay": 0.02})
         for job in (search.cells[0], search.cells[-1], *finals):
             composed = compose_config(job.arguments)
-            for config in (composed, job.config):
-                assert set(config.pop("changed")) <= {"optim.lr", "optim.weight_decay"}  # type: ignore[attr-defined]
+            assert sorted(composed.pop("changed")) == sorted(job.config.pop("changed"))  # type: ignore[attr-defined]
             sweep = {"lr": [1.0, 0.5], "weight_decay": [0.01, 0.0], "seeds": [42, 44]}
             assert {**composed, "sweep": sweep} == job.config
 
@@ -87,6 +86,20 @@ def test_lists_of_every_kind_make_every_combination() -> None:
     assert rates[("toast", "cub")] == 0.03 and rates[("lora", "cub")] == 0.01 and rates[("toast", "dogs")] == 0.02
 
 
+def test_values_given_twice_are_one_run_and_of_two_arguments_the_last_counts() -> None:
+    assert len(scenes("seed=1,1,2")) == 2
+    assert [job.config["seed"] for job in scenes("seed=1,2", "seed=3").runs] == [3]
+    (search,) = plan(["experiment=vtab/lora", "data.task=dtd", "sweep.lr=[0.1,0.1]", "sweep.seeds=[42,42]"]).searches
+    assert (len(search.cells), search.seeds) == (4, [42])
+    assert len(plan(["experiment=vtab/lora", "data.task=all,dtd"])) == 627
+
+
+def test_a_published_rate_is_no_change_wherever_it_stands_in_a_list() -> None:
+    for rates in ("0.01,0.03", "0.03,0.01"):
+        found = plan(["experiment=fgvc/toast", f"optim.lr={rates}"]).runs
+        assert {job.config["optim"]["lr"]: job.config["changed"] for job in found} == {0.03: [], 0.01: ["optim.lr"]}
+
+
 def test_paths_are_a_list_where_each_of_them_is_there(tmp_path: Path) -> None:
     for name in ("a", "b", "c,d"):
         (tmp_path / name).mkdir()
@@ -106,6 +119,17 @@ def test_paths_are_a_list_where_each_of_them_is_there(tmp_path: Path) -> None:
         (["sweep.lr=[]", "sweep.weight_decay=[0]", "sweep.seeds=[1]"], r"sweep.lr is \[\], which leaves nothing"),
         (["sweep.lr=[0.1]", "sweep.weight_decay=[-1]", "sweep.seeds=[1]"], "weight_decay"),
         (["method=toast,toats"], "toats is not an option"),
+        (["method.rank=4,abc", "method=lora"], "method.rank is 'abc'"),
+        (["seed=1,-1"], "seed is -1"),
+        (["trainer.max_epochs=1,0"], "trainer.max_epochs is 0"),
+        (["sweep.lr=[abc]", "sweep.weight_decay=[0]", "sweep.seeds=[1]"], "sweep.lr has 'abc', which is no number"),
+        (["sweep.lr=[0.1]", "sweep.weight_decay=[0]", "sweep.seeds=[1.5]"], "seed is 1.5"),
+        (["sweep.seeds=[1,2]"], "make a search, which needs sweep.lr"),
+        (["launcher=inline,ray"], "launcher is for the whole multirun"),
+        (["optim.lr=interval(0,1)"], r"interval\(\) makes no list of values"),
+        (["optim.lr=glob(*)"], "no option of a group optim.lr"),
+        (["config=saved.yaml"], "starts one saved run"),
+        (["chosen=nowhere.yaml"], "is not what a search has chosen"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_starts(words: list[str], sentence: str) -> None:
