@@ -1,7 +1,7 @@
 """What a run leaves behind: its record, its folder, its name; and the error that a user's mistake ends in."""
 
-from src.records.claim import Claim
-from src.records.environment import environment
+from src.records.claim import Claim, process_start
+from src.records.environment import environment, package_version
 from src.records.errors import Busy, Lost, UserError, complain, end_with_reader
 from src.records.files import atomic, publish, write_text
 from src.records.identity import config_hash, identity, run_name
@@ -19,6 +19,8 @@ __all__ = [
     "end_with_reader",
     "environment",
     "identity",
+    "package_version",
+    "process_start",
     "publish",
     "read_record",
     "run_name",

@@ -27,13 +27,15 @@ class Claim:
     The claim is a file, published by an exclusive hard link, so that it works on a network file system. A dead owner on
     this host is known at once, by its process; one elsewhere, or a suspended one, by a counter that stands still while
     we watch, whatever the clocks say. asks: whether this holder asks before every write (`require`), and so may lose
-    the claim while it is suspended; one that does not keeps it as long as its process is there.
+    the claim while it is suspended; one that does not keeps it as long as its process is there. gone: owners that were
+    watched already and are gone, shared by claims that are taken one after another.
     Raises Busy naming host and process of a living owner.
     """
 
-    def __init__(self, folder: Path, asks: bool = True) -> None:
+    def __init__(self, folder: Path, asks: bool = True, gone: set[tuple[Any, ...]] | None = None) -> None:
         self.path = folder / "claim.json"
         self.asks = asks
+        self.gone = set() if gone is None else gone
         self.token = uuid.uuid4().hex
         self.beats = 0
         self.stop = threading.Event()
@@ -42,11 +44,13 @@ class Claim:
     def __enter__(self) -> "Claim":
         while not self.publish():
             owner = self.owner()
-            if owner is not None and self.is_alive(owner):
+            if owner is not None and who(owner) not in self.gone and self.is_alive(owner):
                 raise Busy(
                     f"the run {self.path.parent.name} is being computed by process {owner['process']} "
                     f"on {owner['host']}; wait for it, or stop it and start again"
                 )
+            if owner is not None:
+                self.gone.add(who(owner))
             self.remove(owner)
         self.thread.start()
         return self
@@ -145,6 +149,11 @@ class Claim:
                 os.replace(own, self.path)
             except OSError:
                 own.unlink(missing_ok=True)
+
+
+def who(owner: dict[str, Any]) -> tuple[Any, ...]:
+    """The process behind a claim."""
+    return owner["host"], owner["process"], owner["started"]
 
 
 def is_suspended(process: int) -> bool:

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def package_version(package: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=1)  # of the code that was loaded; what is changed later runs in the next process
 def commit() -> dict[str, Any]:
     """The git commit of this code and whether anything was changed since; None where there is no git."""
     here = Path(__file__).resolve().parents[2]

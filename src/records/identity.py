@@ -10,8 +10,11 @@ OUTSIDE = {
     "paths", "logger", "callbacks", "launcher", "sweep", "ckpt", "checkpoints", "dry_run", "force", "experiment",
     "debug", "recipe", "backbone", "changed",
 }  # fmt: skip
-OUTSIDE_TRAINER = {"threads", "devices", "num_nodes", "accelerator", "strategy", "_target_"}
-OUTSIDE_DATA = {"root", "workers", "archives", "copy"}
+OUTSIDE_TRAINER = {
+    "threads", "devices", "num_nodes", "accelerator", "strategy", "_target_", "log_every_n_steps", "profiler",
+    "enable_progress_bar", "enable_model_summary",
+}  # fmt: skip
+OUTSIDE_DATA = {"root", "workers", "archives", "copy", "cache_gb"}
 
 
 def identity(

@@ -60,6 +60,9 @@ class Record:
             raise Lost(f"{folder / NAME} has been written by another process meanwhile; this one's result is discarded")
 
 
+AGAIN = "remove its folder, and the same command runs it again"
+
+
 def read_record(folder: Path) -> Record | None:
     """The record of a run folder, or None if there is none yet. Raises UserError for one that cannot be understood."""
     path = folder / NAME
@@ -68,16 +71,16 @@ def read_record(folder: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it, or repeat the run with force=true") from error
+        raise UserError(f"{path} cannot be read ({error}); {AGAIN}") from error
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         found = values.get("schema") if isinstance(values, dict) else None
-        raise UserError(f"{path} is of schema {found}, this version reads {SCHEMA}; repeat the run with force=true")
+        raise UserError(f"{path} is of schema {found}, this version reads {SCHEMA}; {AGAIN}")
     try:
         record = Record(**values)
     except TypeError as error:
-        raise UserError(f"{path} is not a whole record ({error}); repeat the run with force=true") from error
+        raise UserError(f"{path} is not a whole record ({error}); {AGAIN}") from error
     if record.status not in STATUSES:
-        raise UserError(f"{path} has the status {record.status!r}, which is none of {', '.join(STATUSES)}")
+        raise UserError(f"{path} has the status {record.status!r}, which is none of {', '.join(STATUSES)}; {AGAIN}")
     return record
 
 

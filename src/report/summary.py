@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from src.data.vtab.tasks import TASKS
 from src.records import Record
@@ -35,6 +35,11 @@ class Row:
     def first(self) -> Record:
         """One of them."""
         return self.records[0]
+
+    @property
+    def n(self) -> int:
+        """How many runs the means are of."""
+        return sum(record.status == "finished" for record in self.records)
 
     def values(self, metric: str) -> list[float]:
         """A metric of those that have it; a diverged run has none."""
@@ -85,7 +90,8 @@ def summary(rows: Sequence[Row]) -> Table:
     """A row of the table a row; then VTAB's averages of every method that has more than one task."""
     differing = any(row.differs for row in rows)
     apart = ["apart by"] if differing else []
-    table = Table("method", "data", "lr", "weight decay", *apart, "n", "val", "test", "marks")
+    whole = [Column(name, no_wrap=True) for name in ("n", "val", "test")]
+    table = Table("method", "data", "lr", "weight decay", *apart, *whole, "marks")
     for row in rows:
         first = row.first
         table.add_row(
@@ -94,29 +100,41 @@ def summary(rows: Sequence[Row]) -> Table:
             f"{first.optim['lr']:g}",
             f"{first.optim['weight_decay']:g}",
             *([row.differs] if differing else []),
-            str(len(row.records)),
+            str(row.n),
             spread(row, "val/accuracy") or (row.chosen and spread(Row([row.chosen]), "val/accuracy")) or "",
             spread(row, "test/accuracy"),
             ", ".join(first.marks),
         )
-    for method, means in averages_of(rows).items():
-        for name, value in means.items():
-            blank = [""] * (3 + differing)
-            table.add_row(method, name, *blank[:-1], "", "", f"{100 * value:.1f}", "")
+    for average in averages_of(rows):
+        for name, value in average.means.items():
+            tasks = f"{name}, {average.tasks} tasks"
+            around = [average.differs] if differing else []
+            table.add_row(average.first.method, tasks, "", "", *around, "", "", f"{100 * value:.1f}", "")
     return table
 
 
-def averages_of(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Both averages over VTAB's tasks by method, where every row of it is a task of its own and has been tested."""
-    found: dict[str, dict[str, float]] = {}
+@dataclass
+class Average:
+    """Both averages of a method over VTAB's tasks. first: one of its runs. differs: what tells it from its like."""
+
+    first: Record
+    differs: str
+    tasks: int
+    means: dict[str, float]
+
+
+def averages_of(rows: Sequence[Row]) -> list[Average]:
+    """Of each method and its variants, where every row of it is a task of its own and several have been tested."""
+    found: dict[tuple[str, str | None, str], list[Row]] = {}
     for row in rows:
-        tested = row.values("test/accuracy")
-        if row.first.task in TASKS and tested:
-            found.setdefault(row.first.method, {})[row.first.task] = mean(tested)
-    tasks = [(row.first.method, row.first.task) for row in rows if row.first.task in TASKS]
-    once = {method for method, _ in tasks if all(tasks.count(pair) == 1 for pair in tasks if pair[0] == method)}
-    several = {method: accuracy for method, accuracy in found.items() if method in once and len(accuracy) > 1}
-    return {f"{method}, {len(accuracy)} tasks": averages(accuracy) for method, accuracy in several.items()}
+        if row.first.task in TASKS:
+            found.setdefault((row.first.method, row.first.experiment, row.differs), []).append(row)
+    averaged = []
+    for (_, _, differs), mine in found.items():
+        tested = {str(row.first.task): mean(values) for row in mine if (values := row.values("test/accuracy"))}
+        if len(tested) > 1 and len({row.first.task for row in mine}) == len(mine):
+            averaged.append(Average(mine[0].first, differs, len(tested), averages(tested)))
+    return averaged
 
 
 def spread(row: Row, metric: str) -> str:
@@ -141,10 +159,18 @@ def as_csv(rows: Sequence[Row]) -> str:
             first.experiment or "", first.method, first.task or first.dataset, first.backbone["name"],
             first.optim["lr"], first.optim["weight_decay"], row.differs,
             mean(validated) if validated else "", mean(tested) if tested else "",
-            stdev(tested) if len(tested) > 1 else "", len(row.records),
+            stdev(tested) if len(tested) > 1 else "", row.n,
             " ".join(str(record.seed) for record in row.records),
             sum(record.status == "diverged" for record in row.records),
             row.chosen.name if row.chosen else "",
             row.chosen.metrics.get("val/accuracy", "") if row.chosen else "", "; ".join(first.marks),
         ])  # fmt: skip
+    for average in averages_of(rows):
+        for name, value in average.means.items():
+            first = average.first
+            known = {
+                "experiment": first.experiment or "", "method": first.method, "data": f"{name}, {average.tasks} tasks",
+                "backbone": first.backbone["name"], "differs_in": average.differs, "test_accuracy": value,
+            }  # fmt: skip
+            table.writerow([known.get(column, "") for column in COLUMNS])
     return text.getvalue()

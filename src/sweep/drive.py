@@ -1,7 +1,7 @@
 """Drives a plan through a launcher: every cell once, searches to their choice, choices to their final runs."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from src.sweep.worker import Outcome
 from src.training.signals import stop_if_asked
 
 TRIES = 2
-COMMON_FAULT = 3
-"""Jobs that fail before any has ended well, after which the rest is left alone: a fault that is common to all."""
+ALIKE = 3
+"""Failures in a row of jobs that differ in seed and cell alone, after which the others like them are left alone."""
+EVERYWHERE = 9
+"""Failures in a row of any jobs, after which all are left alone: a fault that is common to all."""
 AGAIN = 2.0
 """Seconds before a job that another process is at is looked at again."""
 
@@ -26,10 +28,14 @@ class Found:
 
     search: Search | None
     cells: dict[int, Record] = field(default_factory=dict)
-    finals: list[Record] = field(default_factory=list)
+    finals: dict[int, Record] = field(default_factory=dict)
     chosen: Record | None = None
     waiting: int = 0
     """Cells of which nothing is known yet."""
+
+    def tested(self) -> list[Record]:
+        """The final runs, in the order of the plan."""
+        return [record for _, record in sorted(self.finals.items())]
 
 
 @dataclass
@@ -41,6 +47,11 @@ class Task:
     is_cell: bool
     tries: int = 0
     since: float = 0.0
+
+    @property
+    def group(self) -> str:
+        """What it shares with jobs that differ from it in seed and cell alone."""
+        return self.job.group or str(self.job)
 
 
 @dataclass
@@ -67,7 +78,8 @@ class Driver:
         self.running: set[int] = set()
         self.elsewhere: dict[int, float] = {}
         self.result = Result([], [])
-        self.succeeded = 0
+        self.in_a_row: Counter[str] = Counter()
+        """Failures since the last run that ended well, by group; of all groups together under no name."""
         for search in plan.searches:
             found = Found(search, waiting=len(search.cells))
             self.result.found.append(found)
@@ -112,11 +124,19 @@ class Driver:
             if due <= now:
                 del self.elsewhere[number]
                 self.queue.append(number)
-        while self.queue and len(self.running) < self.launcher.places:
-            number = self.queue.popleft()
-            self.tasks[number].since = now
-            self.running.add(number)
-            self.launcher.submit(number, self.tasks[number].job)
+        while len(self.running) < self.launcher.places and (following := self.next()) is not None:
+            self.tasks[following].since = now
+            self.running.add(following)
+            self.launcher.submit(following, self.tasks[following].job)
+
+    def next(self) -> int | None:
+        """Take a job out of the line; not one whose grid is being trained at once by a job that runs."""
+        grids = [self.tasks[number].found for number in self.running if self.tasks[number].job.together]
+        for number in self.queue:
+            if not (self.tasks[number].job.together and any(self.tasks[number].found is grid for grid in grids)):
+                self.queue.remove(number)
+                return number
+        return None
 
     def end(self, number: int, outcome: Outcome) -> None:
         """Take in what came of a job."""
@@ -128,28 +148,50 @@ class Driver:
         if outcome.record is None:
             self.fail(number, task, outcome.reason)
             return
-        self.succeeded += 1
-        self.show.done(task.job, outcome.record, seconds if outcome.new else None)
+        if outcome.new:
+            self.in_a_row[task.group] = self.in_a_row[""] = 0
+        ended = {number: outcome.record}
+        for other in list(self.queue):
+            record = outcome.along.get(self.tasks[other].job.arguments)
+            if record is not None and self.tasks[other].found is task.found:
+                self.queue.remove(other)
+                ended[other] = record
+        for each, record in ended.items():
+            self.take(each, record, seconds / len(ended) if outcome.new else None)
+
+    def take(self, number: int, record: Record, seconds: float | None) -> None:
+        """Enter a job's record. seconds: that it took, None if it was done before."""
+        task = self.tasks[number]
+        self.show.done(task.job, record, seconds)
         if task.is_cell:
-            task.found.cells[number] = outcome.record
+            task.found.cells[number] = record
             self.count_off(task.found)
         else:
-            task.found.finals.append(outcome.record)
+            task.found.finals[number] = record
 
     def fail(self, number: int, task: Task, reason: str) -> None:
-        """Try a failed job once more, then list it; give up where all fail alike."""
+        """Try a failed job once more, then list it; give up on what fails alike."""
         task.tries += 1
-        if task.tries < TRIES:
-            self.show.failed(task.job, f"{reason}; it is tried once more")
+        for group in {task.group, ""}:
+            self.in_a_row[group] += 1
+        if self.in_a_row[""] >= EVERYWHERE and len(self.queue) > 1:
+            self.result.stopped = f"{EVERYWHERE} times in a row a job failed, the last with: {reason}; the others wait"
+        if task.tries < TRIES and self.in_a_row[task.group] < ALIKE:
+            self.show.failed(task.job, f"{reason}; it is tried once more", 0)
             self.queue.append(number)
-        else:
-            self.result.failed.append((task.job, reason))
-            self.show.failed(task.job, reason)
-            if task.is_cell:
-                self.count_off(task.found)
-        failed = sum(task.tries > 0 for task in self.tasks.values())
-        if not self.succeeded and failed >= COMMON_FAULT and failed < len(self.tasks):
-            self.result.stopped = f"the first {failed} jobs failed, the last with: {reason}; the others are left alone"
+            return
+        given_up = [number]
+        if self.in_a_row[task.group] >= ALIKE:
+            like_it = [other for other in self.queue if self.tasks[other].group == task.group]
+            given_up += like_it
+            reason += f"; {len(like_it)} jobs like it are left alone" if like_it else ""
+        self.result.failed.append((task.job, reason))
+        self.show.failed(task.job, reason, len(given_up))
+        for each in given_up:
+            if each != number:
+                self.queue.remove(each)
+            if self.tasks[each].is_cell:
+                self.count_off(self.tasks[each].found)
 
     def count_off(self, found: Found) -> None:
         """One cell less to wait for; after the last, choose and go on to the final runs."""
@@ -157,9 +199,11 @@ class Driver:
         if found.waiting or found.search is None:
             return
         records = [record for _, record in sorted(found.cells.items())]
-        found.chosen = choose(records)
+        missing = len(found.search.cells) - len(records)
+        found.chosen = None if missing else choose(records)
         if found.chosen is None:
-            self.result.failed.append((found.search.final, "no cell of its grid finished: there is nothing to choose"))
+            reason = f"{missing} cells have no record" if missing else "every cell diverged"
+            self.result.failed.append((found.search.final, f"{reason}: nothing is chosen and nothing tested"))
             return
         path = write_choice(self.runs, found.search, found.chosen, records)
         self.show.chosen(found.search.name, found.chosen, path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.records import Record, config_hash, identity, read_record, write_text
+from src.records import Record, UserError, config_hash, identity, read_record, write_text
 
 FOLDER = ".sweep"
 
@@ -36,10 +36,14 @@ class Ledger:
         return record if record is not None and record.status in ("finished", "diverged") else None
 
     def enter(self, config: Mapping[str, Any], record: Record) -> None:
-        """Note where the record of a config is; once, unless it has moved since. Raises UserError for a full disk."""
+        """Note where the record of a config is; once, unless it has moved since.
+
+        Without an entry, on a full disk for one, the run itself says that it is done, somewhat later.
+        """
         path = self.path(config)
         content = json.dumps({"run": record.name}) + "\n"
         with contextlib.suppress(OSError):
             if path.read_text() == content:
                 return
-        write_text(path, content)
+        with contextlib.suppress(UserError):
+            write_text(path, content)

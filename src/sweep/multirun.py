@@ -78,19 +78,20 @@ def conclude(result: Result, arguments: Sequence[str], runs: Path, show: Show) -
     records: list[Record] = []
     chosen: dict[str, Record] = {}
     for found in result.found:
-        records += found.finals
+        records += found.tested()
         if found.chosen is not None:
-            chosen |= {record.name: found.chosen for record in found.finals}
+            chosen |= {record.name: found.chosen for record in found.tested()}
+    table = rows(records, chosen)
     if records:
-        table = rows(records, chosen)
         show.console.print(summary(table))
-        path = runs / FOLDER / f"{config_hash({'arguments': sorted(arguments)})[:8]}.csv"
-        write_text(path, as_csv(table))
-        show.say(f"as csv: {path}")
     for job, reason in result.failed:
         show.say(f"failed: {job}: {reason}")
     if result.stopped:
         show.say(result.stopped)
+    if records:
+        path = runs / FOLDER / f"{config_hash({'arguments': sorted(arguments)})[:8]}.csv"
+        write_text(path, as_csv(table))
+        show.say(f"as csv: {path}")
     if result.failed or result.stopped:
         return 1
     return 3 if any(record.status == "diverged" for record in records) else 0

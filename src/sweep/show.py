@@ -1,23 +1,30 @@
 """What a sweep shows while it runs: a live table on a terminal, a line a job elsewhere."""
 
+import os
 import time
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from src.records import Record
 from src.sweep.plan import Job
+from src.training.console import Terminal
+
+WIDE = 160
+"""Columns of what is not read in a terminal."""
 
 
 class Show:
     """A context manager. total: jobs of the plan, done ones included."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        self.console = Terminal(highlight=False)
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console.width = WIDE
         self.total = 0
         self.ended = self.failures = self.returned = 0
         self.queued = 0
@@ -25,7 +32,8 @@ class Show:
         self.seconds: list[float] = []
         self.begun = time.monotonic()
         self.best: dict[str, float] = {}
-        self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
+        moves = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.live = Live(console=self.console, refresh_per_second=4) if moves else None
 
     def __enter__(self) -> "Show":
         if self.live is not None:
@@ -64,9 +72,9 @@ class Show:
             took = "done before" if seconds is None else f"{seconds:.1f} s"
             self.say(f"[{self.ended + self.failures}/{self.total}] {job.label}: {said} ({took})")
 
-    def failed(self, job: Job, reason: str) -> None:
-        """A job has failed."""
-        self.failures += not reason.endswith("once more")
+    def failed(self, job: Job, reason: str, given_up: int) -> None:
+        """A job has failed. given_up: how many will not be tried again."""
+        self.failures += given_up
         self.say(f"failed: {job}: {reason}")
 
     def chosen(self, name: str, record: Record, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Runs jobs of a sweep one after another in one warm process."""
 
 import gc
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.records import Busy, Record, UserError
@@ -19,13 +20,15 @@ from src.training.warm import Warm
 class Outcome:
     """What came of a job: its record, or why there is none.
 
-    busy: another process is at it. new: it was computed now, and not before.
+    busy: another process is at it. new: it was computed now, and not before. along: records of the other cells of its
+    grid, by their arguments, where all were trained at once.
     """
 
     record: Record | None = None
     reason: str = ""
     busy: bool = False
     new: bool = True
+    along: Mapping[tuple[str, ...], Record] = field(default_factory=dict)
 
 
 class Worker:
@@ -61,14 +64,24 @@ class Worker:
         known = None if job.config["force"] else ledger.find(job.config)
         if known is not None and is_current(job.config, known, self.warm):
             return Outcome(known, new=False)
-        if job.together and not job.config["force"]:
-            grid = ledger.path(job.together[0].config)
-            if grid not in self.grids:
-                run_grid([one.config for one in job.together], self.warm)  # whatever it leaves undone is done below
-                self.grids.add(grid)
+        along = self.train_together(job, ledger)
+        if job.arguments in along:
+            return Outcome(along.pop(job.arguments), along=along)
         # In this process Lightning would start the whole command again for every further device.
         apart = devices_of(job.config) > 1 and not self.is_one_of_many
         record = run_apart(job.config, job.arguments) if apart else run(job.config, self.warm)
         if rank() == 0:
             ledger.enter(job.config, record)
-        return Outcome(record)
+        return Outcome(record, along=along)
+
+    def train_together(self, job: Job, ledger: Ledger) -> dict[tuple[str, ...], Record]:
+        """Train a job's whole grid at once, where that can be; the records of its cells by their arguments."""
+        if not job.together or job.config["force"] or (grid := ledger.path(job.together[0].config)) in self.grids:
+            return {}
+        self.grids.add(grid)
+        records = run_grid([one.config for one in job.together], self.warm)
+        found = {one.arguments: record for one, record in zip(job.together, records, strict=False) if record}
+        for one in job.together:
+            if one.arguments in found:
+                ledger.enter(one.config, found[one.arguments])
+        return found

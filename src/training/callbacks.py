@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from src.data.batches import Batch
 from src.records import write_text
 from src.training.console import console, log
-from src.training.loggers import is_offline, replay
+from src.training.loggers import is_anew, replay
 
 COLUMNS = ("epoch", "step", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
@@ -48,7 +48,7 @@ class History(Checkpoint):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         for logger in trainer.loggers:
-            if is_offline(logger):
+            if is_anew(logger):
                 replay(logger, self.rows)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:

@@ -31,10 +31,19 @@ from src.training.parts import Parts, check_config, flops_per_image, make_parts,
 from src.training.run import finished, prepare_folder, splits_of
 from src.training.warm import Warm
 
+KNOWN = {
+    "_target_", "accelerator", "devices", "num_nodes", "strategy", "max_epochs", "precision", "accumulate_grad_batches",
+    "threads", "tf32",
+}  # fmt: skip
+"""What a trainer may be told here; any other of Lightning's arguments is for runs one by one."""
+
 
 @dataclass
 class Cell:
-    """One probe of the grid: its optimiser, its figures by epoch, and what only one that is ours to write has."""
+    """One probe of the grid: its optimiser, its figures by epoch, and the claim of one that is ours to write.
+
+    record: of a cell that is done or ours; another process's has none.
+    """
 
     optim: Sgd
     record: Record | None = None
@@ -58,49 +67,52 @@ def trains_at_once(configs: Sequence[Mapping[str, Any]]) -> bool:
         and one["optim"]["_target_"] == "src.training.optim.Sgd"
         and one["stage"] == "tune"
         and not one["callbacks"]
+        and one["trainer"]["_target_"] == "src.training.trainer.Trainer"
         and one["trainer"]["accumulate_grad_batches"] == 1
+        and one["trainer"].keys() <= KNOWN
         and all(rest(config) == rest(one) for config in configs)
     )
 
 
-def run_grid(configs: Sequence[Mapping[str, Any]], warm: Warm) -> bool:
-    """Train all cells that are neither done nor another process's; False if these runs cannot share features.
+def run_grid(configs: Sequence[Mapping[str, Any]], warm: Warm) -> list[Record | None]:
+    """Train all cells that are neither done nor another process's; each one's record, None where it has none yet.
 
-    Raises UserError as a run does.
+    Empty if these runs cannot share features. Raises UserError as a run does.
     """
     first = configs[0]
     check_config(first)
     set_threads(first)
     parts = make_parts(first, warm, shared=True)
     if parts.not_cached is not None or not isinstance(parts.method, Linear):
-        return False
+        return []
     trainer = build(first["trainer"], "trainer", logger=False)
     device = trainer.strategy.root_device
     fill(first, parts.data, parts.backbone, parts.method, device, splits_of(parts.record))
     with ExitStack() as stack:
         # Those that are done train along: how many train at once shows in the last bits.
-        cells = [open_cell(config, warm, stack) for config in configs]
+        gone: set[Any] = set()
+        cells = [open_cell(config, warm, stack, gone) for config in configs]
         if any(cell.claim for cell in cells):
             begun = time.perf_counter()
             train(cells, parts, first["trainer"]["max_epochs"], device, bool(trainer.precision.startswith("64")))
             close(cells, parts, trainer, time.perf_counter() - begun, first["logger"])
-    return True
+    return [cell.record for cell in cells]
 
 
-def open_cell(config: Mapping[str, Any], warm: Warm, stack: ExitStack) -> Cell:
+def open_cell(config: Mapping[str, Any], warm: Warm, stack: ExitStack, gone: set[Any]) -> Cell:
     """Claim a cell and make its folder ready, unless it is done or another process is at it."""
     optim: Sgd = build(config["optim"], "optim")
     record = make_parts(config, warm, shared=True).record
     folder = run_folder(config, record)
-    if finished(config, folder) is not None:
-        return Cell(optim)
-    claim = Claim(folder)
+    if (done := finished(config, folder)) is not None:
+        return Cell(optim, done)
+    claim = Claim(folder, gone=gone)
     try:
         stack.enter_context(claim)
     except Busy:
         return Cell(optim)
-    if finished(config, folder) is not None:
-        return Cell(optim)
+    if (done := finished(config, folder)) is not None:
+        return Cell(optim, done)
     prepare_folder(config, folder)
     return Cell(optim, record, folder, claim)
 
@@ -229,7 +241,6 @@ def close(cells: list[Cell], parts: Parts, trainer: Any, seconds: float, nodes: 
         for logger in loggers:
             log_record(logger, record, summary=False)
             replay(logger, cell.rows)
-            log_record(logger, record, summary=True)
-        finish(loggers, "failed" if cell.error else "success")
+        finish(loggers, record, "failed" if cell.error else "success")
         with speaking(cell.folder):
             log.info(f"{record.name}: {record.status}, one of {len(cells)} cells trained at once")

@@ -1,8 +1,10 @@
 """Loggers beside metrics.csv, each built for one run."""
 
+import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,13 +14,23 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from src.config.build import build
 from src.records import Record, UserError, config_hash
+from src.training.console import log
+
+PLACES = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
+"""Where W&B would write below the home folder."""
+OF_SWEEPS = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")
+"""Left in a shell by W&B's own sweeps, they would take the place of a record's id."""
+ANEW = "written_anew"
 
 
 def tensorboard(folder: Path) -> Logger:
-    """TensorBoard events in `<run folder>/tensorboard`."""
+    """TensorBoard events in `<run folder>/tensorboard`, written anew whenever the run goes on; see `replay`."""
     # TensorBoard's own switch: a module of this name keeps it from loading TensorFlow wherever that is installed.
     sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
-    return TensorBoardLogger(save_dir=folder, name="", version="tensorboard")
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    logger = TensorBoardLogger(save_dir=folder, name="", version="tensorboard")
+    setattr(logger, ANEW, True)
+    return logger
 
 
 def wandb(
@@ -28,7 +40,8 @@ def wandb(
 
     Everything that W&B writes goes into `<run folder>/wandb`. What starts over takes the place of what was logged
     before. Offline there is one folder a record, whole whenever it is synced: of two, the second would replace the
-    first on the server; so `replay` enters the earlier epochs again. Raises UserError if the package is missing.
+    first on the server; so `replay` enters the earlier epochs again. Raises UserError if the package is missing, or
+    W&B cannot be reached.
     """
     place = folder / "wandb"
     place.mkdir(parents=True, exist_ok=True)
@@ -37,13 +50,16 @@ def wandb(
         for earlier in place.glob("offline-run-*"):
             shutil.rmtree(earlier)
     goes_on = (folder / "checkpoints" / "last.ckpt").is_file()
-    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
-        os.environ[name] = str(place)
+    for name in OF_SWEEPS:
+        os.environ.pop(name, None)
+    for name in PLACES:
+        os.environ.setdefault(name, str(Path(tempfile.gettempdir()) / f"wandb-{os.getuid()}"))
     dataset = record.task or record.dataset
     try:
+        import wandb as package
         from lightning.pytorch.loggers import WandbLogger
 
-        return WandbLogger(
+        logger = WandbLogger(
             name=record.name,
             id=config_hash({"name": record.name})[:16],
             resume="allow" if goes_on else None,
@@ -55,11 +71,29 @@ def wandb(
             group=f"{record.method}-{dataset}",
             tags=[record.method, dataset, f"seed {record.seed}", record.stage, *record.marks],
             log_model=False,
+            settings=package.Settings(silent=True, console="off"),
         )
     except ModuleNotFoundError:
         raise UserError(
             "logger=wandb needs the package wandb; install it with: pip install 'toast-transfer[wandb]'"
         ) from None
+    try:
+        started = logger.experiment
+    except Exception as error:  # of many kinds: no key, no network, a server that refuses
+        with contextlib.suppress(Exception):
+            package.teardown()
+        raise UserError(
+            f"logger=wandb cannot start ({plain(error)}); see to the network and to wandb login, or keep it on this "
+            "machine with logger.wandb.offline=true"
+        ) from error
+    setattr(logger, ANEW, offline)
+    log.info(f"W&B: wandb sync '{Path(started.dir).parent}'" if offline else f"W&B: {started.url}")
+    return logger
+
+
+def plain(error: Exception) -> str:
+    """An exception's words in one line."""
+    return " ".join(str(error).split())[:300]
 
 
 def open_loggers(nodes: Mapping[str, Any] | None, folder: Path, record: Record) -> list[Logger]:
@@ -74,9 +108,9 @@ def replay(logger: Any, rows: Iterable[Mapping[str, float]]) -> None:
         logger.log_metrics(figures | {"epoch": row["epoch"] - 1}, step=int(row["step"]) - 1)
 
 
-def is_offline(logger: Any) -> bool:
-    """Whether a logger is W&B's and keeps everything on this machine."""
-    return is_wandb(logger) and logger.experiment.offline
+def is_anew(logger: Any) -> bool:
+    """Whether a logger has removed what it wrote before the run went on."""
+    return bool(getattr(logger, ANEW, False))
 
 
 def is_wandb(logger: Any) -> bool:
@@ -98,11 +132,20 @@ def log_record(logger: Any, record: Record, summary: bool) -> None:
         logger.log_metrics(figures, step=record.epochs)
 
 
-def finish(loggers: list[Logger], status: str) -> None:
-    """Close every logger, also after an error, so that no run stays open on a server."""
-    for logger in loggers:
-        logger.finalize(status)
-        if is_wandb(logger):
-            import wandb as package
+def finish(loggers: list[Logger], record: Record | None, status: str) -> None:
+    """Close every logger, also after an error, so that no run stays open on a server.
 
-            package.finish(exit_code=0 if status == "success" else 1)
+    record: for the summary; None where the run did not end, or has become another process's. What a logger cannot send
+    is said, and costs no run.
+    """
+    for logger in loggers:
+        try:
+            if record is not None:
+                log_record(logger, record, summary=True)
+            logger.finalize(status)
+            if is_wandb(logger):
+                import wandb as package
+
+                package.finish(exit_code=1 if status == "failed" else 0)
+        except Exception as error:
+            log.warning(f"a logger could not be closed ({plain(error)})")

@@ -135,6 +135,7 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path, before_writing:
         log.warning(f"stopped by {error}; the same command goes on after the last whole epoch")
         raise
     except Lost:
+        status = "lost"
         raise
     except UserError as error:
         record.error = plain(error)
@@ -151,15 +152,17 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path, before_writing:
         raise
     finally:
         if rank() == 0:
-            if status != "failed" or record.error:  # else it was stopped, and there is nothing to say yet
-                end_record(record, history, stopwatch, trainer, parts)
-                before_writing()
-                record.write(folder)
-                if checkpoints == "running" and status == "finished":
-                    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            for logger in loggers:
-                log_record(logger, record, summary=True)
-            finish(loggers, "success" if status == "finished" else "failed")
+            written = None
+            try:
+                if record.error or status in ("finished", "diverged"):  # else there is nothing to say yet
+                    end_record(record, history, stopwatch, trainer, parts)
+                    before_writing()
+                    record.write(folder)
+                    written = record
+                    if checkpoints == "running" and status == "finished":
+                        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            finally:
+                finish(loggers, written, {"finished": "success", "lost": "lost"}.get(status, "failed"))
     return record
 
 

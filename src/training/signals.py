@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 children: list[Popen[bytes]] = []
 """The processes that Lightning started beside this one for the run's other devices."""
@@ -54,11 +54,12 @@ def do_nothing(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into Stopped.
+    """Turn Ctrl-C, SIGTERM and a closed terminal into Stopped; under nohup a closed terminal stays ignored.
 
     A process that was stopped is on its way out: it goes on letting signals pass.
     """
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:

@@ -225,21 +225,18 @@ def test_a_driver_that_wakes_after_its_claim_expired_discards_its_work(tmp_path:
     ]
 
 
-def test_a_full_disk_under_the_ledger_loses_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_under_the_ledger_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         if "/.sweep/" in os.readlink(f"/proc/self/fd/{handle}"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", full)
-        assert main(words(tmp_path, *SEARCH)) == 1
-    assert "there is no space left to write" in capsys.readouterr().out
+        assert main(words(tmp_path, *SEARCH)) == 0
     before = {path: path.read_bytes() for path in tmp_path.glob("*/result.json")}
-    assert before and not list((tmp_path / ".sweep").iterdir())
+    assert len(before) == 6 and not list((tmp_path / ".sweep").iterdir())
     assert main(words(tmp_path, *SEARCH)) == 0
-    assert before.items() <= {path: path.read_bytes() for path in tmp_path.glob("*/result.json")}.items()
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("*/result.json")}
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
@@ -290,15 +287,57 @@ def test_a_failed_job_is_tried_once_more_then_listed(
     assert sorted(tries) == [1, 2, 2, 3, 3]
     assert {record.seed for record in records(tmp_path).values()} == {1, 2}
     said = capsys.readouterr().out.splitlines()
-    assert said[-1].startswith("failed: ") and said[-1].endswith("RuntimeError: never")
+    assert said[-2].startswith("failed: ") and said[-2].endswith("RuntimeError: never")
+    assert said[-1].startswith("as csv: ")
+
+
+def test_of_an_incomplete_grid_nothing_is_chosen_until_the_same_command_fills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(config: Any, warm: Any) -> Record:
+        if config["optim"]["weight_decay"] == 0.0:
+            raise OSError(5, "Input/output error")
+        return run(config, warm)
+
+    search = words(tmp_path, *SEARCH, method="finetune")
+    with monkeypatch.context() as disk:
+        disk.setattr(worker_module, "run", broken)
+        assert main(search) == 1
+    assert "2 cells have no record: nothing is chosen and nothing tested" in capsys.readouterr().out
+    assert {record.stage for record in records(tmp_path).values()} == {"tune"}
+    assert not (tmp_path / "chosen").exists() and not (tmp_path / "summaries").exists()
+    assert main(search) == 0
+    assert len(records(tmp_path)) == 6
+
+
+def test_a_fault_that_comes_after_a_success_ends_the_sweep_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[int] = []
+
+    def broken(config: Any, warm: Any) -> Record:
+        tries.append(config["seed"])
+        if config["seed"] > 1:
+            raise OSError(28, "No space left on device")
+        return run(config, warm)
+
+    monkeypatch.setattr(worker_module, "run", broken)
+    assert main(words(tmp_path, "seed=range(1,30)")) == 1
+    assert tries == [1, 2, 3, 4]
+    assert "No space left on device; 27 jobs like it are left alone" in capsys.readouterr().out
+    several = ["experiment=" + ",".join(f"demo/{name}" for name in ("toast", "lora", "vpt", "finetune", "linear"))]
+    assert main([word for word in words(tmp_path, "seed=2,3,4") if "experiment=" not in word] + several) == 1
+    assert len(tries) == 4 + 9
+    assert "9 times in a row a job failed" in capsys.readouterr().out
 
 
 def test_a_fault_of_all_cells_ends_the_sweep_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["-m", "experiment=vtab/linear", "data.task=dtd", f"data.root={tmp_path}", f"paths.runs={tmp_path}"]
     assert main([*arguments, "backbone=embedded"]) == 1
     said = capsys.readouterr().out
-    assert "the first 3 jobs failed, the last with:" in said and "is not prepared" in said
-    assert said.count("failed: ") <= 4
+    assert said.count("is not prepared") == 4 and said.count("; 39 jobs like it are left alone") == 2
+    assert "40 cells have no record: nothing is chosen and nothing tested" in said
+    assert said.count("failed: ") == 5  # three as they happen, the last and what follows from it at the end
 
 
 def test_records_of_another_version_and_folders_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -310,7 +349,7 @@ def test_records_of_another_version_and_folders_without_one(tmp_path: Path, caps
     capsys.readouterr()
     assert main(words(tmp_path, "seed=1,2,3")) == 1
     said = capsys.readouterr().out
-    assert "is of schema 0, this version reads 1; repeat the run with force=true" in said
+    assert "is of schema 0, this version reads 1; remove its folder, and the same command runs it again" in said
     assert read_record(tmp_path / two.name) is not None
     assert main(words(tmp_path, "seed=1,2,3", "dry_run=true")) == 0
     assert "3 jobs, 2 done, 1 left" in capsys.readouterr().out

@@ -69,6 +69,11 @@ def test_a_diverged_cell_touches_no_other(tmp_path: Path) -> None:
         assert one.metrics == other.metrics and one.name == other.name
 
 
+@pytest.mark.parametrize("setting", ["+trainer.gradient_clip_val=0.001", "+trainer.max_steps=3"])
+def test_what_only_a_trainer_does_is_left_to_it(setting: str, tmp_path: Path) -> None:
+    assert cells(tmp_path)[0].together and not cells(tmp_path, setting)[0].together
+
+
 def test_what_is_done_or_anothers_is_left_alone(tmp_path: Path) -> None:
     worker, jobs = Worker(), cells(tmp_path)
     first = run({**jobs[0].config, "paths": {**jobs[0].config["paths"], "runs": str(tmp_path)}})

@@ -66,7 +66,7 @@ def left(runs: Path) -> dict[str, tuple[Any, bytes]]:
 
 
 def names(result: Result) -> list[str]:
-    return sorted(record.name for found in result.found for record in found.finals)
+    return sorted(record.name for found in result.found for record in found.tested())
 
 
 def wait_for(marker: Path) -> int:

@@ -2,6 +2,9 @@
 
 import csv
 import os
+import resource
+import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +116,31 @@ def test_the_oldest_features_make_room(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+def test_what_a_killed_process_left_half_is_removed(tmp_path: Path) -> None:
+    here, gone = f".partial-{socket.gethostname()}-{os.getpid()}-a", f".partial-{socket.gethostname()}-{2**22}-b"
+    for name in (here, gone, ".partial-elsewhere-7-c", ".partial-elsewhere-7-d"):
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / ".partial-elsewhere-7-d", (0, 0))
+    make_room(tmp_path, 1000)
+    assert {path.name for path in tmp_path.iterdir()} == {here, ".partial-elsewhere-7-c"}
 
-    monkeypatch.setattr("src.training.frozen_cache.np.lib.format.open_memmap", full)
-    with pytest.raises(UserError, match=r"the frozen cache cannot be written \(No space left on device\)"):
-        run(tiny(tmp_path, *PLAIN))
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
+    first = trained(tiny(tmp_path, *PLAIN, "backbone.seed=0"))
+    for file in (tmp_path / FOLDER).glob("*/first_pass.npy"):
+        file.write_bytes(file.read_bytes()[:1000]) if damage == "cut" else file.unlink()
+    assert trained(tiny(tmp_path, *PLAIN, "backbone.seed=0", "force=true"))[2] == first[2]
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, hard))
+    try:
+        with pytest.raises(UserError, match="the frozen cache cannot be written"):
+            run(tiny(tmp_path, *PLAIN))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
     assert not entries(tmp_path)
