@@ -1,10 +1,11 @@
 """As SLURM jobs, through submitit."""
 
+import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,19 @@ PATIENCE = 300.0
 POLL = 0.2
 STRAGGLERS = 60
 """Seconds after which SLURM ends the tasks of a job's other devices, once one has ended."""
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Start processes that say nothing here: submitit's own, ended by Ctrl-C, would print a traceback."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Slurm(Launcher):
@@ -86,7 +100,8 @@ class Slurm(Launcher):
         if self.kind == "slurm":
             self.executor.update_parameters(**self.size(job.config["trainer"]))
         try:
-            self.jobs[number] = self.executor.submit(Once(job, self.threads))
+            with without_stderr() if self.kind == "local" else nullcontext():
+                self.jobs[number] = self.executor.submit(Once(job, self.threads))
         except (OSError, RuntimeError) as error:
             self.refused.append((number, Outcome(reason=f"SLURM did not take it: {' '.join(str(error).split())}")))
 
@@ -143,6 +158,9 @@ class Slurm(Launcher):
         end = time.monotonic() + 10
         while self.kind == "local" and time.monotonic() < end and not all(job.done() for job in self.jobs.values()):
             time.sleep(0.05)
+        for job in self.jobs.values():
+            if self.kind == "local":
+                shutil.rmtree(job.paths.folder, ignore_errors=True)
         self.jobs.clear()
         with suppress(OSError):
             Path(self.executor.folder).rmdir()  # the local way leaves an empty folder that is really called %j
