@@ -38,7 +38,8 @@ def multirun(arguments: Sequence[str]) -> int:
     show = Show()
     try:
         with stopping_on_signals(), make_launcher(config) as launcher, show:
-            check_machines(whole, launcher)
+            for job in [*whole.runs, *(search.final for search in whole.searches)]:
+                launcher.check(job)
             result = drive(whole, launcher, runs, show)
     except Stopped as error:
         show.say(f"stopped by {error} after {show.ended} of {len(whole)} jobs; the same command goes on from here")
@@ -60,16 +61,6 @@ def check_alone() -> None:
         raise UserError(
             "this multirun was started as several processes; start it once, without torchrun or srun: it starts the "
             "processes of its runs itself"
-        )
-
-
-def check_machines(whole: Plan, launcher: Launcher) -> None:
-    """Raise UserError where a run wants several machines and the launcher has its places on one each."""
-    jobs = [*whole.runs, *(search.final for search in whole.searches)]
-    most = max(int(job.config["trainer"]["num_nodes"]) for job in jobs)
-    if most > 1 and not launcher.spans_machines:
-        raise UserError(
-            f"trainer.num_nodes={most} in a multirun needs launcher=slurm, which starts a task for each device"
         )
 
 

@@ -60,10 +60,10 @@ class Worker:
 
     def attempt(self, job: Job) -> Outcome:
         """Run one job. Raises what goes wrong."""
+        known = self.known(job)
+        if known is not None:
+            return known
         ledger = Ledger(Path(job.config["paths"]["runs"]))
-        known = None if job.config["force"] else ledger.find(job.config)
-        if known is not None and is_current(job.config, known, self.warm):
-            return Outcome(known, new=False)
         along = self.train_together(job, ledger)
         if job.arguments in along:
             return Outcome(along.pop(job.arguments), along=along)
@@ -73,6 +73,13 @@ class Worker:
         if rank() == 0:
             ledger.enter(job.config, record)
         return Outcome(record, along=along)
+
+    def known(self, job: Job) -> Outcome | None:
+        """What came of a job that is done, with the weights and the images that are here now; None if it is not."""
+        record = None if job.config["force"] else Ledger(Path(job.config["paths"]["runs"])).find(job.config)
+        if record is None or not is_current(job.config, record, self.warm):
+            return None
+        return Outcome(record, new=False)
 
     def train_together(self, job: Job, ledger: Ledger) -> dict[tuple[str, ...], Record]:
         """Train a job's whole grid at once, where that can be; the records of its cells by their arguments."""

@@ -182,6 +182,15 @@ def test_what_fits_a_cluster() -> None:
     assert ours.room({"CPU": 3}) == 2
 
 
+def test_a_job_that_no_worker_has_the_devices_for_is_refused(tmp_path: Path) -> None:
+    ours = Ray.__new__(Ray)
+    ours.needs = {"CPU": 1, "GPU": 1}
+    for wrong, sentence in (("trainer.devices=4", "needs launcher.gpus=4"), ("trainer.num_nodes=2", "launcher=slurm")):
+        with pytest.raises(UserError, match=sentence):
+            ours.check(plan([*arguments(tmp_path), "trainer.accelerator=gpu", "seed=1,2", wrong]).runs[0])
+    ours.check(plan([*arguments(tmp_path), "trainer.devices=4", "seed=1,2"]).runs[0])
+
+
 @pytest.mark.parametrize("wrong", [{"gpus": -1}, {"gpus": 1.5}, {"cpus": 0}, {"workers": 0}, {"timeout": 0}])
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -145,6 +145,10 @@ def test_runs_through_local_processes_and_leaves_no_pickles(tmp_path: Path) -> N
     assert result.failed == [] and [len(found.finals) for found in result.found] == [1, 1]
     assert {read_record(path.parent).seed for path in runs.glob("*/result.json")} == {1, 2}  # type: ignore[union-attr]
     assert not list((runs / ".slurm").iterdir())
+    with Slurm(folder=str(runs / ".slurm"), cluster="local", jobs_at_once=2) as launcher:
+        launcher.executor = None  # what is done takes no place in line
+        again = drive(plan([*arguments(runs), "seed=1,2"]), launcher, runs, Show())
+    assert again.failed == [] and [len(found.finals) for found in again.found] == [1, 1]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

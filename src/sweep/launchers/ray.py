@@ -8,7 +8,7 @@ import time
 from src.records import UserError
 from src.sweep.launchers.actor import Actor, Place
 from src.sweep.launchers.cluster import Cluster, signals_as_they_are
-from src.sweep.launchers.launcher import Launcher
+from src.sweep.launchers.launcher import Launcher, devices_on_a_machine
 from src.sweep.plan import Job
 from src.sweep.worker import Outcome
 
@@ -55,6 +55,14 @@ class Ray(Launcher):
                 f"{workers or 1}; lower launcher.workers, launcher.cpus or launcher.gpus"
             )
         self.places = min(room, self.most)
+
+    def check(self, job: Job) -> None:
+        super().check(job)
+        devices = devices_on_a_machine(job)
+        if job.config["trainer"]["accelerator"] != "cpu" and 0 < self.needs.get("GPU", 0) < devices:
+            raise UserError(
+                f"trainer.devices={devices} needs launcher.gpus={devices}: a worker sees no more GPUs than its own"
+            )
 
     def start(self) -> Place:
         """A new actor."""

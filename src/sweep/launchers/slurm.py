@@ -4,16 +4,16 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from src.records import UserError
-from src.sweep.launchers.launcher import Launcher
+from src.sweep.launchers.launcher import Launcher, devices_on_a_machine
 from src.sweep.launchers.once import Once, import_submitit
 from src.sweep.plan import Job
-from src.sweep.worker import Outcome
+from src.sweep.worker import Outcome, Worker
 from src.training.parts import default_threads
 
 PATIENCE = 300.0
@@ -74,13 +74,15 @@ class Slurm(Launcher):
             )
         self.submitit = import_submitit()
         self.places = 1 if self.kind == "debug" else jobs_at_once
-        self.spans_machines = self.kind == "slurm"
         self.gpus = gpus_per_node
         self.threads = cpus_per_task if self.kind == "slurm" else default_threads()
         self.jobs: dict[int, Any] = {}
-        self.refused: deque[tuple[int, Outcome]] = deque()
+        self.ready: deque[tuple[int, Outcome]] = deque()
+        """What needs no waiting: jobs that are done already, and those that SLURM refused."""
+        self.worker = Worker()
         self.preempted: dict[int, float] = {}
-        self.executor = self.submitit.AutoExecutor(folder=Path(folder) / "%j", cluster=self.kind)
+        self.folder = Path(folder) / "%j"
+        self.executor = self.submitit.AutoExecutor(folder=self.folder, cluster=self.kind)
         self.executor.update_parameters(
             name="toast",
             timeout_min=timeout_min,
@@ -97,24 +99,32 @@ class Slurm(Launcher):
         )
 
     def submit(self, number: int, job: Job) -> None:
+        with suppress(UserError):  # the job itself will say
+            known = self.worker.known(job)  # in line for hours to find that all is done already
+            if known is not None:
+                self.ready.append((number, known))
+                return
         if self.kind == "slurm":
-            self.executor.update_parameters(**self.size(job.config["trainer"]))
+            self.executor.update_parameters(**self.size(job))
         try:
             with without_stderr() if self.kind == "local" else nullcontext():
                 self.jobs[number] = self.executor.submit(Once(job, self.threads))
         except (OSError, RuntimeError) as error:
-            self.refused.append((number, Outcome(reason=f"SLURM did not take it: {' '.join(str(error).split())}")))
+            self.ready.append((number, Outcome(reason=f"SLURM did not take it: {' '.join(str(error).split())}")))
 
-    def size(self, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, job: Job) -> None:
+        if self.kind != "slurm":
+            super().check(job)
+
+    def size(self, job: Job) -> dict[str, Any]:
         """The machines that a job asks for, with a task and, where tasks compute on them, a GPU for each device."""
-        devices = trainer["devices"]
-        tasks = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 1
+        trainer, tasks = job.config["trainer"], devices_on_a_machine(job)
         gpus = max(self.gpus, tasks) if self.gpus and trainer["accelerator"] != "cpu" else self.gpus
         return {"nodes": trainer["num_nodes"], "tasks_per_node": tasks, "gpus_per_node": gpus or None}
 
     def wait(self, seconds: float) -> tuple[int, Outcome] | None:
         end = time.monotonic() + seconds
-        while not self.refused:
+        while not self.ready:
             for number, job in self.jobs.items():
                 if job.done():
                     del self.jobs[number]
@@ -126,7 +136,7 @@ class Slurm(Launcher):
             if not self.jobs or left <= 0:
                 return None
             time.sleep(min(POLL, left))
-        return self.refused.popleft()
+        return self.ready.popleft()
 
     def is_dropped(self, number: int, job: Any) -> bool:
         """Whether SLURM has preempted a job and not put it back in line since."""
@@ -163,4 +173,4 @@ class Slurm(Launcher):
                 shutil.rmtree(job.paths.folder, ignore_errors=True)
         self.jobs.clear()
         with suppress(OSError):
-            Path(self.executor.folder).rmdir()  # the local way leaves an empty folder that is really called %j
+            self.folder.rmdir()  # the local way leaves an empty folder that is really called %j
