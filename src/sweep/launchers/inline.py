@@ -5,6 +5,7 @@ from collections import deque
 from src.sweep.launchers.launcher import Launcher
 from src.sweep.plan import Job
 from src.sweep.worker import Outcome, Worker
+from src.training.parts import check_trainer
 
 
 class Inline(Launcher):
@@ -13,6 +14,10 @@ class Inline(Launcher):
     def __init__(self) -> None:
         self.worker = Worker()
         self.line: deque[tuple[int, Job]] = deque()
+
+    def check(self, job: Job) -> None:
+        super().check(job)
+        check_trainer(job.config)
 
     def submit(self, number: int, job: Job) -> None:
         self.line.append((number, job))
