@@ -95,11 +95,10 @@ class Driver:
             self.add(Task(job, found, is_cell=False))
         show.total = len(plan)
 
-    def add(self, task: Task, first: bool = False) -> None:
+    def add(self, task: Task) -> None:
         """Put a job in line."""
-        number = len(self.tasks)
-        self.tasks[number] = task
-        (self.queue.appendleft if first else self.queue.append)(number)
+        self.queue.append(len(self.tasks))
+        self.tasks[len(self.tasks)] = task
 
     def drive(self) -> Result:
         """Until nothing is left."""
@@ -174,9 +173,9 @@ class Driver:
         task.tries += 1
         for group in {task.group, ""}:
             self.in_a_row[group] += 1
-        if self.in_a_row[""] >= EVERYWHERE and len(self.queue) > 1:
+        if self.in_a_row[""] >= EVERYWHERE and self.queue:
             self.result.stopped = f"{EVERYWHERE} times in a row a job failed, the last with: {reason}; the others wait"
-        if task.tries < TRIES and self.in_a_row[task.group] < ALIKE:
+        elif task.tries < TRIES and self.in_a_row[task.group] < ALIKE:
             self.show.failed(task.job, f"{reason}; it is tried once more", 0)
             self.queue.append(number)
             return
@@ -207,5 +206,7 @@ class Driver:
             return
         path = write_choice(self.runs, found.search, found.chosen, records)
         self.show.chosen(found.search.name, found.chosen, path)
-        for job in reversed(found.search.finals(values(found.chosen))):
-            self.add(Task(job, found, is_cell=False), first=True)
+        finals = found.search.finals(values(found.chosen))
+        for job in finals:
+            self.add(Task(job, found, is_cell=False))
+        self.queue.rotate(len(finals))  # next in line: a task that is begun is ended first
