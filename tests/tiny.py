@@ -1,5 +1,6 @@
 """A run so small that a test can afford several."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,17 @@ def arguments(runs: Path, *more: str, method: str = "toast") -> list[str]:
 def tiny(runs: Path, *more: str, method: str = "toast") -> dict[str, Any]:
     """The config of a tiny run."""
     return compose_config(arguments(runs, *more, method=method))
+
+
+PATIENCE = 90.0
+"""Seconds in which another process gets somewhere."""
+
+
+def wait_for(marker: Path) -> int:
+    """The process that a file names, once it is there."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if marker.exists() and (text := marker.read_text()):
+            return int(text)
+        time.sleep(0.02)
+    raise AssertionError(f"{marker} never came")

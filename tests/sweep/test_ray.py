@@ -23,9 +23,7 @@ from src.sweep.launchers.cluster import Cluster
 from src.sweep.launchers.ray import Ray
 from src.sweep.plan import plan
 from src.sweep.show import Show
-from tests.tiny import arguments
-
-PATIENCE = 90.0
+from tests.tiny import arguments, wait_for
 
 
 class HangOnce(Callback):
@@ -67,16 +65,6 @@ def left(runs: Path) -> dict[str, tuple[Any, bytes]]:
 
 def names(result: Result) -> list[str]:
     return sorted(record.name for found in result.found for record in found.tested())
-
-
-def wait_for(marker: Path) -> int:
-    """The process that a file names, once it is there."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if marker.exists() and (text := marker.read_text()):
-            return int(text)
-        time.sleep(0.02)
-    raise AssertionError(f"{marker} never came")
 
 
 def gone(processes: list[psutil.Process]) -> bool:

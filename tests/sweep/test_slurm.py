@@ -22,9 +22,7 @@ from src.sweep.launchers.slurm import Slurm
 from src.sweep.plan import Job, plan
 from src.sweep.show import Show
 from src.sweep.worker import Outcome, Worker
-from tests.tiny import arguments
-
-PATIENCE = 90.0
+from tests.tiny import PATIENCE, arguments, wait_for
 
 SLURM = """#!{python}
 import os, shlex, signal, subprocess, sys
@@ -113,16 +111,6 @@ def ended(launcher: Launcher) -> Outcome:
         if found is not None:
             return found[1]
     raise AssertionError("no job ended")
-
-
-def wait_for(marker: Path) -> int:
-    """The process that a file names, once it is there."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if marker.exists() and (text := marker.read_text()):
-            return int(text)
-        time.sleep(0.02)
-    raise AssertionError(f"{marker} never came")
 
 
 @pytest.fixture
