@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         from src.training.console import console
         from src.training.run import run
         from src.training.saved import load_saved
-        from src.training.signals import Stopped
+        from src.training.signals import Stopped, leave
     except UserError as error:
         return complain(error)
     try:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         return complain(error)
     except Stopped as error:
-        return error.code
+        return leave(error)
     return 0
 
 

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(os.path.abspath(os.path.expanduser(runs[0])))
     try:
         from src.training.evaluate import evaluate
-        from src.training.signals import Stopped, stopping_on_signals
+        from src.training.signals import Stopped, leave, stopping_on_signals
     except KeyboardInterrupt:  # while still importing
         return 130
     try:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
             results = evaluate(folder, [argument for argument in arguments if not argument.startswith("run=")])
             record = read_record(folder)
     except Stopped as error:
-        return error.code
+        return leave(error)
     except UserError as error:
         return complain(error)
     recorded = record.metrics.get("test/accuracy") if record else None

@@ -34,12 +34,12 @@ def one(arguments: Sequence[str]) -> int:
     if config.get("dry_run"):
         return many(arguments)
     from src.training.run import run
-    from src.training.signals import Stopped
+    from src.training.signals import Stopped, leave
 
     try:
         record = run(config)
     except Stopped as error:
-        return error.code
+        return leave(error)
     return 3 if record.status == "diverged" else 0
 
 

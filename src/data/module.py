@@ -1,6 +1,7 @@
 """What every benchmark's data module shares: its options, and its loaders."""
 
 import os
+import signal
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, Literal
@@ -178,6 +179,7 @@ class ImageData(LightningDataModule):
             batch_sampler=order,
             collate_fn=collate,
             num_workers=workers,
+            worker_init_fn=leave_signals,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0 and shuffle,
             prefetch_factor=4 if workers else None,
@@ -188,6 +190,16 @@ class ImageData(LightningDataModule):
         if batch.features:
             return batch
         return batch._replace(images=normalise(batch.images, self.mean, self.std))
+
+
+def leave_signals(worker: int) -> None:
+    """In a loader's worker: leave Ctrl-C, which reaches the whole group, to the process that it loads for.
+
+    That one ends it; a worker that died of itself would look like a crash there.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def default_workers(world: int) -> int:

@@ -3,11 +3,12 @@
 from src.records.claim import Claim, process_start
 from src.records.environment import environment, package_version
 from src.records.errors import Busy, Lost, UserError, complain, end_with_reader
-from src.records.files import atomic, publish, write_text
+from src.records.files import FULL, atomic, publish, write_text
 from src.records.identity import config_hash, identity, run_name
 from src.records.record import Record, read_record
 
 __all__ = [
+    "FULL",
     "Busy",
     "Claim",
     "Lost",

@@ -49,7 +49,8 @@ class Claim:
                     f"the run {self.path.parent.name} is being computed by process {owner['process']} "
                     f"on {owner['host']}; wait for it, or stop it and start again"
                 )
-            if owner is not None:
+            now = self.owner()
+            if owner is not None and now is not None and now["token"] == owner["token"]:  # else it has given it back
                 self.gone.add(who(owner))
             self.remove(owner)
         self.thread.start()

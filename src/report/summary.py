@@ -37,6 +37,11 @@ class Row:
         return self.records[0]
 
     @property
+    def marks(self) -> list[str]:
+        """What to know of them."""
+        return [*self.first.marks, *([] if self.first.official else ["not official"])]
+
+    @property
     def n(self) -> int:
         """How many runs the means are of."""
         return sum(record.status == "finished" for record in self.records)
@@ -59,7 +64,8 @@ def rows(records: Sequence[Record], chosen: Mapping[str, Record] | None = None) 
     alike: dict[tuple[Any, ...], list[Row]] = {}
     for row in found.values():
         settings = flat(vars(row.first))
-        alike.setdefault(tuple(settings.get(key) for key in SHOWN), []).append(row)
+        shown = SHOWN if row.chosen is None else SHOWN[:-2]  # a chosen rate is an outcome
+        alike.setdefault(tuple(settings.get(key) for key in shown), []).append(row)
     for twins in alike.values():
         if len(twins) > 1:
             name_differences(twins)
@@ -69,7 +75,8 @@ def rows(records: Sequence[Record], chosen: Mapping[str, Record] | None = None) 
 def name_differences(twins: list[Row]) -> None:
     """Say in each row which settings it does not share with the others."""
     settings = [flat({key: value for key, value in vars(row.first).items() if key not in OWN}) for row in twins]
-    keys = [key for key in settings[0] if len({str(one.get(key)) for one in settings}) > 1]
+    outcomes = SHOWN[-2:] if all(row.chosen for row in twins) else ()
+    keys = [key for key in settings[0] if key not in outcomes and len({str(one.get(key)) for one in settings}) > 1]
     plain = [key for key in keys if not key.startswith(("fingerprint", "split", "parameters", "marks"))] or keys
     for row, one in zip(twins, settings, strict=True):
         row.differs = ", ".join(f"{key.rpartition('.')[2]}={one.get(key)}" for key in plain[:3])
@@ -103,7 +110,7 @@ def summary(rows: Sequence[Row]) -> Table:
             str(row.n),
             spread(row, "val/accuracy") or (row.chosen and spread(Row([row.chosen]), "val/accuracy")) or "",
             spread(row, "test/accuracy"),
-            ", ".join(first.marks),
+            ", ".join(row.marks),
         )
     for average in averages_of(rows):
         for name, value in average.means.items():
@@ -163,7 +170,7 @@ def as_csv(rows: Sequence[Row]) -> str:
             " ".join(str(record.seed) for record in row.records),
             sum(record.status == "diverged" for record in row.records),
             row.chosen.name if row.chosen else "",
-            row.chosen.metrics.get("val/accuracy", "") if row.chosen else "", "; ".join(first.marks),
+            row.chosen.metrics.get("val/accuracy", "") if row.chosen else "", "; ".join(row.marks),
         ])  # fmt: skip
     for average in averages_of(rows):
         for name, value in average.means.items():

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from src.records import Record
@@ -46,6 +46,8 @@ class Task:
     found: Found
     is_cell: bool
     tries: int = 0
+    looks: int = 0
+    """How often another process was found to be at it."""
     since: float = 0.0
 
     @property
@@ -102,8 +104,11 @@ class Driver:
 
     def drive(self) -> Result:
         """Until nothing is left."""
-        while (self.queue or self.running or self.elsewhere) and not self.result.stopped:
+        while self.queue or self.running or self.elsewhere:
             stop_if_asked()
+            if self.result.stopped:  # what runs ends by itself
+                self.queue.clear()
+                self.elsewhere.clear()
             self.submit()
             self.show.update(len(self.queue), [self.tasks[number].job.label for number in sorted(self.running)])
             ended = self.launcher.wait(AGAIN)
@@ -142,13 +147,20 @@ class Driver:
         task = self.tasks[number]
         seconds = time.monotonic() - task.since
         if outcome.busy:
-            self.elsewhere[number] = time.monotonic() + AGAIN
+            if not task.looks:
+                self.show.say(f"{task.job.label} waits: {outcome.reason}")
+            self.elsewhere[number] = time.monotonic() + min(AGAIN * 2**task.looks, self.launcher.longest_wait)
+            task.looks += 1
             return
         if outcome.record is None:
             self.fail(number, task, outcome.reason)
             return
         if outcome.new:
             self.in_a_row[task.group] = self.in_a_row[""] = 0
+            if task.job.together and not outcome.along:  # these cannot be trained at once: each for itself, then
+                for other in self.queue:
+                    if self.tasks[other].found is task.found:
+                        self.tasks[other].job = replace(self.tasks[other].job, together=())
         ended = {number: outcome.record}
         for other in list(self.queue):
             record = outcome.along.get(self.tasks[other].job.arguments)

@@ -16,7 +16,7 @@ from src.sweep.ledger import Ledger
 from src.sweep.plan import Job, Plan, plan
 from src.sweep.show import Show, in_words
 from src.training.console import quieten
-from src.training.signals import Stopped, stopping_on_signals
+from src.training.signals import Stopped, leave, stopping_on_signals
 
 FOLDER = "summaries"
 
@@ -43,7 +43,7 @@ def multirun(arguments: Sequence[str]) -> int:
             result = drive(whole, launcher, runs, show)
     except Stopped as error:
         show.say(f"stopped by {error} after {show.ended} of {len(whole)} jobs; the same command goes on from here")
-        return error.code
+        return leave(error)
     return conclude(result, arguments, runs, show)
 
 

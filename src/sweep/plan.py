@@ -121,6 +121,7 @@ def read_axes(arguments: Sequence[str]) -> dict[str, list[str]]:
     axes: dict[str, list[str]] = {}
     for argument in (word for one in arguments for word in chosen(one)):
         key = argument.partition("=")[0]
+        key = key.lstrip("+") if key.lstrip("+") in LEAVES else key
         if key == "config":
             raise UserError("config=<file> starts one saved run; it takes no -m and no dry_run")
         axes[key] = every_task(parse_sweep(argument))
@@ -160,14 +161,13 @@ def searches(
     choice: Sequence[str], base: Mapping[str, Any], leaves: Mapping[str, list[str]], plain: Mapping[str, Any]
 ) -> Iterator[Search]:
     """A search for every task, or one where there is no list of tasks."""
-    settings = {key: check_list(base["sweep"][key], f"sweep.{key}") for key in ("lr", "weight_decay", "seeds")}
-    values = {
-        f"optim.{key}": [value_of(word) for word in leaves[f"optim.{key}"]]
-        if f"optim.{key}" in leaves
-        else grid(base, key, settings[key])
-        for key in ("lr", "weight_decay")
-    }
-    seeds = [value_of(word) for word in leaves.get("seed", [])] or settings["seeds"]
+
+    def listed(leaf: str, key: str) -> list[Any]:
+        given = [value_of(word) for word in leaves.get(leaf, [])]
+        return given or grid(base, key, check_list(base["sweep"][key], f"sweep.{key}"))
+
+    values = {f"optim.{key}": listed(f"optim.{key}", key) for key in ("lr", "weight_decay")}
+    seeds = listed("seed", "seeds")
     first = [axis[0] for axis in leaves.values()]
     stages = {}
     for stage, checkpoints in (("tune", "none"), ("final", "running")):
@@ -178,7 +178,8 @@ def searches(
     cells = [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
     if cells:
         task = {"data.task": value_of(leaves["data.task"][-1])} if "data.task" in leaves else {}
-        last = {**task, **cells[-1], "seed": seeds[-1]}
+        # Values that are none of the base's, as far as can be.
+        last = {**task, **cells[-1], "seed": base["seed"] + 1}
         stages = {stage: with_link(job, last) for stage, job in stages.items()}
     for word in leaves.get("data.task", [""]):
         task = {"data.task": value_of(word)} if word else {}

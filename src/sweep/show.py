@@ -26,7 +26,7 @@ class Show:
         if not self.console.is_terminal and "COLUMNS" not in os.environ:
             self.console.width = WIDE
         self.total = 0
-        self.ended = self.failures = self.returned = 0
+        self.ended = self.failures = 0
         self.queued = 0
         self.running: list[str] = []
         self.seconds: list[float] = []
@@ -58,9 +58,7 @@ class Show:
     def done(self, job: Job, record: Record, seconds: float | None) -> None:
         """A job has ended well; seconds: None if it had before."""
         self.ended += 1
-        if seconds is None:
-            self.returned += 1
-        else:
+        if seconds is not None:
             self.seconds.append(seconds)
         kind = "test" if "test/accuracy" in record.metrics else "val"
         accuracy = record.metrics.get(f"{kind}/accuracy")

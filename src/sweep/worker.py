@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.records import Busy, Record, UserError
+from src.records import Busy, Lost, Record, UserError
 from src.sweep.ledger import Ledger
 from src.sweep.plan import Job
 from src.training.console import console
@@ -20,13 +20,14 @@ from src.training.warm import Warm
 class Outcome:
     """What came of a job: its record, or why there is none.
 
-    busy: another process is at it. new: it was computed now, and not before. along: records of the other cells of its
-    grid, by their arguments, where all were trained at once.
+    busy: another process is at it. broken: what went wrong may be this process's own state. new: it was computed now,
+    and not before. along: records of the other cells of its grid, by their arguments, where all were trained at once.
     """
 
     record: Record | None = None
     reason: str = ""
     busy: bool = False
+    broken: bool = False
     new: bool = True
     along: Mapping[tuple[str, ...], Record] = field(default_factory=dict)
 
@@ -48,12 +49,12 @@ class Worker:
         was_quiet, console.quiet = console.quiet, True
         try:
             return self.attempt(job)
-        except Busy as error:
+        except (Busy, Lost) as error:
             return Outcome(reason=str(error), busy=True)
         except UserError as error:
             return Outcome(reason=str(error))
         except Exception as error:  # a bug in one cell must not end a sweep; its run.log has the traceback
-            return Outcome(reason=f"{type(error).__name__}: {error}")
+            return Outcome(reason=f"{type(error).__name__}: {error}", broken=True)
         finally:
             console.quiet = was_quiet
             gc.collect()  # a trainer is a knot of cycles, and holds mapped files
@@ -85,9 +86,9 @@ class Worker:
         """Train a job's whole grid at once, where that can be; the records of its cells by their arguments."""
         if not job.together or job.config["force"] or (grid := ledger.path(job.together[0].config)) in self.grids:
             return {}
+        records = run_grid([one.config for one in job.together], self.warm) or [None] * len(job.together)
         self.grids.add(grid)
-        records = run_grid([one.config for one in job.together], self.warm)
-        found = {one.arguments: record for one, record in zip(job.together, records, strict=False) if record}
+        found = {one.arguments: record for one, record in zip(job.together, records, strict=True) if record}
         for one in job.together:
             if one.arguments in found:
                 ledger.enter(one.config, found[one.arguments])

@@ -21,7 +21,7 @@ from src.data.module import ImageData
 from src.data.table import SPLITS
 from src.data.transforms import normalise
 from src.methods import Method
-from src.records import UserError, config_hash, package_version, process_start
+from src.records import FULL, UserError, config_hash, package_version, process_start
 from src.training.module import heads
 from src.training.trainer import devices_of
 
@@ -111,7 +111,7 @@ def fill(
         if features is None:
             make_room(folder, data.cache_gb * 1e9 - count * size)
             with refusing_a_full_disk():
-                compute(data, method, device, dtype, split, place)
+                compute(data, method, device, dtype, split, place, shapes)
             features = read(place, count, shapes)
         if features is None:
             raise UserError(f"the frozen cache {place} went while it was read; start the same command again")
@@ -136,7 +136,10 @@ def key_of(
     }  # fmt: skip
 
 
-def compute(data: ImageData, method: Method, device: torch.device, dtype: torch.dtype, split: str, place: Path) -> None:
+def compute(
+    data: ImageData, method: Method, device: torch.device, dtype: torch.dtype, split: str, place: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:  # fmt: skip
     """Write a split's features, an array a feature; they take their name once they are whole.
 
     By ordinary writes: a mapped file on a full disk would end the process with a bus error.
@@ -157,7 +160,8 @@ def compute(data: ImageData, method: Method, device: torch.device, dtype: torch.
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
-        shutil.rmtree(place, ignore_errors=True)  # one that cannot be read
+        if read(place, count, shapes) is None:
+            shutil.rmtree(place, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was quicker
             os.rename(partial, place)
     finally:
@@ -175,11 +179,13 @@ def batches(
     """A split's features, batch by batch in the order of its examples."""
     images, transform = data.table.splits[split], data.transform()
     method.to(device, dtype).eval()
-    for first in range(0, len(images.labels), BATCH):
-        stop = min(first + BATCH, len(images.labels))
-        pixels = torch.stack([transform(images.pixels(example)) for example in range(first, stop)]).to(device)
-        yield method.frozen(normalise(pixels, data.mean, data.std).to(dtype))
-    method.float()  # the precision plugin converts it anew; what was float32 has lost nothing
+    try:
+        for first in range(0, len(images.labels), BATCH):
+            stop = min(first + BATCH, len(images.labels))
+            pixels = torch.stack([transform(images.pixels(example)) for example in range(first, stop)]).to(device)
+            yield method.frozen(normalise(pixels, data.mean, data.std).to(dtype))
+    finally:
+        method.float()  # the precision plugin converts it anew; what was float32 has lost nothing
 
 
 def read(place: Path, count: int, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | None:
@@ -231,6 +237,8 @@ def refusing_a_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno not in FULL:
+            raise
         raise UserError(
             f"the frozen cache cannot be written ({error.strerror}); free some space, or give data.cache_frozen=false"
         ) from error

@@ -21,7 +21,7 @@ from torch import Tensor
 from src.config.build import build
 from src.data.batches import Batch
 from src.methods import Linear
-from src.records import Busy, Claim, Record, environment, write_text
+from src.records import Busy, Claim, Lost, Record, environment, write_text
 from src.training.callbacks import COLUMNS, device_name, peak_memory
 from src.training.console import log, speaking
 from src.training.frozen_cache import fill
@@ -199,48 +199,69 @@ def enter(cells: list[Cell], epoch: int, step: int, rates: list[float], tally: T
 
 
 def close(cells: list[Cell], parts: Parts, trainer: Any, seconds: float, nodes: Mapping[str, Any] | None) -> None:
-    """Write metrics.csv and record of every cell that is ours, and log it; each cost its share of all.
+    """Write metrics.csv and record of every cell that is ours, then log them; each cost its share of all.
 
     nodes: the loggers, as configs have them.
     """
     flops = flops_per_image(parts)
-    epochs = parts.record.epochs
-    share = seconds / len(cells) / epochs
+    share = seconds / len(cells) / parts.record.epochs
+    written = []
     for cell in cells:
-        record = cell.record
-        if record is None or cell.claim is None:
+        if cell.record is None or cell.claim is None:
             continue
-        record.status = "diverged" if cell.error else "finished"
-        record.error = cell.error
-        record.devices = [{"device": device_name(trainer), "processes": 1, "epochs": len(cell.rows)}]
-        record.threads = torch.get_num_threads()
-        record.environment = environment(device_name(trainer))
-        record.cost = {
-            "seconds_per_epoch": share,
-            "images_per_second": record.split["train"] / share,
-            "data_wait_share": None,
-            "peak_memory_bytes": peak_memory(),
-            "training_flops_per_image": flops,
-        }
-        if cell.error is None:
-            best = max(cell.rows, key=lambda row: (row.get("val/accuracy", 0.0), -row["epoch"]))
-            last = cell.rows[-1]
-            record.metrics = {name: last[name] for name in COLUMNS[3:] if name in last}
-            record.metrics |= {
-                "val/accuracy_best": best.get("val/accuracy"),
-                "val/accuracy_best_epoch": int(best["epoch"]) if "val/accuracy" in best else None,
-            }
-        cell.claim.require()
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
-        table.writeheader()
-        table.writerows(cell.rows)
-        write_text(cell.folder / "metrics.csv", text.getvalue())
-        record.write(cell.folder)
-        loggers = open_loggers(nodes, cell.folder, record)
-        for logger in loggers:
-            log_record(logger, record, summary=False)
-            replay(logger, cell.rows)
-        finish(loggers, record, "failed" if cell.error else "success")
+        end_record(cell, cell.record, trainer, share, flops)
+        try:
+            cell.claim.require()
+            text = io.StringIO()
+            table = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+            table.writeheader()
+            table.writerows(cell.rows)
+            write_text(cell.folder / "metrics.csv", text.getvalue())
+            cell.record.write(cell.folder)
+        except Lost:
+            cell.record = None  # another's by now
+            continue
+        written.append((cell, cell.record))
+    for cell, record in written:
         with speaking(cell.folder):
             log.info(f"{record.name}: {record.status}, one of {len(cells)} cells trained at once")
+            try:
+                log_cell(cell, record, nodes)
+            except Exception as error:  # what is computed is not lost for it
+                log.warning(f"not logged: {error}")
+
+
+def end_record(cell: Cell, record: Record, trainer: Any, share: float, flops: int | None) -> None:
+    """Enter what a cell came to. share: its seconds an epoch."""
+    record.status = "diverged" if cell.error else "finished"
+    record.error = cell.error
+    record.devices = [{"device": device_name(trainer), "processes": 1, "epochs": len(cell.rows)}]
+    record.threads = torch.get_num_threads()
+    record.environment = environment(device_name(trainer))
+    record.cost = {
+        "seconds_per_epoch": share,
+        "images_per_second": record.split["train"] / share,
+        "data_wait_share": None,
+        "peak_memory_bytes": peak_memory(),
+        "training_flops_per_image": flops,
+    }
+    if cell.error is None:
+        best = max(cell.rows, key=lambda row: (row.get("val/accuracy", 0.0), -row["epoch"]))
+        last = cell.rows[-1]
+        record.metrics = {name: last[name] for name in COLUMNS[3:] if name in last}
+        record.metrics |= {
+            "val/accuracy_best": best.get("val/accuracy"),
+            "val/accuracy_best_epoch": int(best["epoch"]) if "val/accuracy" in best else None,
+        }
+
+
+def log_cell(cell: Cell, record: Record, nodes: Mapping[str, Any] | None) -> None:
+    """Give a cell's loggers its epochs and its record."""
+    loggers = []
+    try:
+        for logger in open_loggers(nodes, cell.folder, record):
+            loggers.append(logger)
+            log_record(logger, record, summary=False)
+            replay(logger, cell.rows)
+    finally:
+        finish(loggers, record, "failed" if cell.error else "success")

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,9 +96,10 @@ def plain(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def open_loggers(nodes: Mapping[str, Any] | None, folder: Path, record: Record) -> list[Logger]:
-    """The loggers that a config names."""
-    return [build(node, f"logger.{name}", folder=folder, record=record) for name, node in (nodes or {}).items()]
+def open_loggers(nodes: Mapping[str, Any] | None, folder: Path, record: Record) -> Iterator[Logger]:
+    """The loggers that a config names, one by one: where one cannot start, those before it still have to be closed."""
+    for name, node in (nodes or {}).items():
+        yield build(node, f"logger.{name}", folder=folder, record=record)
 
 
 def replay(logger: Any, rows: Iterable[Mapping[str, float]]) -> None:
@@ -132,7 +133,7 @@ def log_record(logger: Any, record: Record, summary: bool) -> None:
         logger.log_metrics(figures, step=record.epochs)
 
 
-def finish(loggers: list[Logger], record: Record | None, status: str) -> None:
+def finish(loggers: Iterable[Logger], record: Record | None, status: str) -> None:
     """Close every logger, also after an error, so that no run stays open on a server.
 
     record: for the summary; None where the run did not end, or has become another process's. What a logger cannot send

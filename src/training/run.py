@@ -31,7 +31,7 @@ from src.training.parts import (
     run_folder,
     set_threads,
 )
-from src.training.signals import KeepHandlers, Stopped, stopping_on_signals
+from src.training.signals import KeepHandlers, Stopped, signals_first, stopping_on_signals
 from src.training.trainer import Trainer, forget_stale_ranks, rank
 from src.training.warm import Warm
 
@@ -113,7 +113,7 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path, before_writing:
     trainer: Trainer | None = None
     try:
         if rank() == 0:
-            loggers += open_loggers(config["logger"], folder, record)
+            loggers.extend(open_loggers(config["logger"], folder, record))
         own = [build(node, f"callbacks.{name}") for name, node in (config["callbacks"] or {}).items()]
         trainer = build(
             config["trainer"],
@@ -125,7 +125,8 @@ def train(config: Mapping[str, Any], parts: Parts, folder: Path, before_writing:
         for logger in loggers:
             log_record(logger, record, summary=False)
         module = TransferModule(parts.method, parts.data.table.classes, build(config["optim"], "optim"), config["seed"])
-        fit_and_test(config, parts, trainer, module, history, folder)
+        with signals_first():
+            fit_and_test(config, parts, trainer, module, history, folder)
         status = record.status = "finished"
     except Diverged as error:
         status = record.status = "diverged"

@@ -48,6 +48,16 @@ def stop_if_asked() -> None:
         raise Stopped(asked[0])
 
 
+@contextmanager
+def signals_first() -> Iterator[None]:
+    """Take an error for the signal that it followed: what breaks on the way out, a loader's worker say, is no fault."""
+    try:
+        yield
+    except Exception:
+        stop_if_asked()
+        raise
+
+
 def do_nothing(number: int, frame: FrameType | None) -> None:
     """Let a signal pass."""
 
@@ -56,16 +66,26 @@ def do_nothing(number: int, frame: FrameType | None) -> None:
 def stopping_on_signals() -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and a closed terminal into Stopped; under nohup a closed terminal stays ignored.
 
-    A process that was stopped is on its way out: it goes on letting signals pass.
+    Within another of its kind it does nothing.
     """
+    if signal.getsignal(signal.SIGINT) in (stop, do_nothing):
+        yield
+        return
+    asked.clear()
     heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:
-        if not asked:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(error: Stopped) -> int:
+    """The exit code of a command that was stopped; no second signal disturbs what is left of its way out."""
+    for number in SIGNALS:
+        signal.signal(number, do_nothing)
+    return error.code
 
 
 def lost_device() -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from src.records import Record, UserError, read_record
+from src.records import Busy, Record, UserError, read_record
 from src.training.parts import make_parts, run_folder
 
 GRACE = 30.0
@@ -26,13 +26,17 @@ def run_apart(config: Mapping[str, Any], arguments: Sequence[str]) -> Record:
     except BaseException:
         process.terminate()  # it ends its other devices' processes; killed, it would leave them behind
         with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+            process.communicate(timeout=GRACE)
         process.kill()
+        process.wait()
         raise
+    folder = run_folder(config, make_parts(config).record)
     if process.returncode not in (0, 3):
         reason = said[-1].removeprefix("error: ") if said else "it said nothing"
+        if process.returncode == 2 and (folder / "claim.json").exists():
+            raise Busy(reason)  # its own claim it would have given back
         raise UserError(f"its process ended with exit code {process.returncode}: {reason}")
-    record = read_record(run_folder(config, make_parts(config).record))
+    record = read_record(folder)
     if record is None:
         raise UserError("its process left no record")
     return record

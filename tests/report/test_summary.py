@@ -53,6 +53,19 @@ def test_each_variant_has_both_averages() -> None:
         assert tasks == pytest.approx(0.55 + gain)
 
 
+def test_variants_of_a_search_are_told_apart_by_what_was_asked_for_and_not_by_what_was_chosen() -> None:
+    records, chosen = [], {}
+    for drop_path in (0.0, 0.1):
+        for task, accuracy in ACCURACY.items():
+            one = record(task, 42, drop_path, accuracy)
+            one.optim = {"lr": 0.1 if task == "dtd" else drop_path + 1, "weight_decay": drop_path}
+            records.append(one)
+            chosen[one.name] = one
+    found = {(row["data"], row["differs_in"]) for row in csv.DictReader(io.StringIO(as_csv(rows(records, chosen))))}
+    kinds = [*ACCURACY, "mean of groups, 4 tasks", "mean of tasks, 4 tasks"]
+    assert found == {(kind, differs) for kind in kinds for differs in ("drop_path=0.0", "drop_path=0.1")}
+
+
 @pytest.mark.parametrize("width", [60, 160])
 def test_no_figure_is_cut_however_narrow(width: int) -> None:
     console = Console(width=width, file=io.StringIO(), record=True)

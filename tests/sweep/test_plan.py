@@ -94,6 +94,19 @@ def test_values_given_twice_are_one_run_and_of_two_arguments_the_last_counts() -
     assert len(plan(["experiment=vtab/lora", "data.task=all,dtd"])) == 627
 
 
+@pytest.mark.parametrize("seeds", ["[42,44]", "[44,42]"])
+def test_a_random_backbone_follows_its_runs_seed_in_whatever_order(seeds: str) -> None:
+    words = ["experiment=vtab/lora", "data.task=dtd", "backbone=random_small", "sweep.lr=[0.1]", f"sweep.seeds={seeds}"]
+    (search,) = plan(words).searches
+    for job in [*search.cells, *search.finals({"optim.lr": 0.1, "optim.weight_decay": 0.0})]:
+        assert job.config["backbone"]["seed"] == job.config["seed"], str(job)
+
+
+def test_a_rate_given_with_pluses_is_the_rate_too() -> None:
+    (search,) = plan(["experiment=vtab/lora", "data.task=dtd", "++optim.lr=0.3"]).searches
+    assert {job.config["optim"]["lr"] for job in search.cells} == {0.3}
+
+
 def test_a_published_rate_is_no_change_wherever_it_stands_in_a_list() -> None:
     for rates in ("0.01,0.03", "0.03,0.01"):
         found = plan(["experiment=fgvc/toast", f"optim.lr={rates}"]).runs

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from src.sweep.launchers import Inline
 from src.sweep.plan import plan
 from src.sweep.show import Show
 from src.sweep.worker import Outcome
-from src.training import signals
 from src.training.run import run
 from src.training.signals import Stopped, stopping_on_signals
 from tests.tiny import arguments, tiny
@@ -44,21 +42,14 @@ class DeafLauncher(Inline):
         return ended
 
 
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """A process that was asked to end goes on to the next test."""
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
-    yield
-    signals.asked.clear()
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def test_a_run_ends(tmp_path: Path) -> None:
     with pytest.raises(Stopped) as caught:
         run(tiny(tmp_path, f"+callbacks.deaf._target_={__name__}.Deaf"))
     assert caught.value.code == 130
     assert all(read_record(path) is None for path in tmp_path.iterdir())
+    # In a notebook the process lives on, and so does the next run.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert run(tiny(tmp_path)).status == "finished"
 
 
 def test_a_sweep_ends(tmp_path: Path) -> None:

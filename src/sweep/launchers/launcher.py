@@ -17,6 +17,8 @@ class Launcher(ABC):
     """Runs jobs that it is handed, as many at once as it has places; a context manager, which ends what still runs."""
 
     places: int = 1
+    longest_wait: float = 30.0
+    """Seconds after which a job that another process is at is looked at again, at the latest."""
 
     def __enter__(self) -> "Launcher":
         return self

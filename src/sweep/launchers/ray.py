@@ -107,6 +107,8 @@ class Ray(Launcher):
             outcome: Outcome = self.ray.get(place.result)
         except self.ray.exceptions.RayError as error:
             return self.lose(place, f"its worker was lost: {str(error).strip().splitlines()[-1][:300]}")
+        if outcome.broken:  # a GPU's error may stay with its process, and fail every job after
+            return self.lose(place, outcome.reason)
         assert place.number is not None
         number, place.number, place.result = place.number, None, None
         return number, outcome

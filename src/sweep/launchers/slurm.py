@@ -46,6 +46,8 @@ class Slurm(Launcher):
     Raises UserError without submitit, and without SLURM where that is asked for.
     """
 
+    longest_wait = 300.0
+
     def __init__(
         self,
         *,
@@ -99,7 +101,7 @@ class Slurm(Launcher):
         )
 
     def submit(self, number: int, job: Job) -> None:
-        with suppress(UserError):  # the job itself will say
+        with suppress(Exception):  # the job itself will say
             known = self.worker.known(job)  # in line for hours to find that all is done already
             if known is not None:
                 self.ready.append((number, known))
@@ -130,6 +132,7 @@ class Slurm(Launcher):
                     del self.jobs[number]
                     return number, self.collect(job)
                 if self.is_dropped(number, job):
+                    job.cancel(check=False)  # or it might come back beside the new one
                     del self.jobs[number]
                     return number, Outcome(reason="preempted", busy=True)  # submitted anew, which is no failure
             left = end - time.monotonic()
@@ -157,7 +160,7 @@ class Slurm(Launcher):
             except self.submitit.core.utils.UncompletedJobError:
                 pass
             else:
-                if outcome.record is not None:
+                if outcome.record is not None or outcome.busy:
                     shutil.rmtree(job.paths.folder, ignore_errors=True)
                 return outcome
         return Outcome(reason=f"job {job.job_id} ended ({state}) without a result{said}; its log: {job.paths.stderr}")
