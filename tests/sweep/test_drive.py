@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,25 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 
-from src.records import Lost, Record, UserError, read_record
+from src.records import Claim, Lost, Record, UserError, read_record
 from src.sweep import worker as worker_module
 from src.sweep.choose import choose
-from src.sweep.plan import plan
-from src.sweep.worker import Worker
+from src.sweep.drive import drive
+from src.sweep.launchers import Launcher
+from src.sweep.plan import Job, plan
+from src.sweep.show import Show
+from src.sweep.worker import Outcome, Worker
 from src.train import main
+from src.training.parts import make_parts, run_folder
 from src.training.run import run
 from src.training.trainer import read_checkpoint
 from tests.tiny import TINY, tiny
 
+RECORD = Record(
+    name="one", status="finished", experiment=None, stage="tune", method="linear", preset="", options={}, dataset="",
+    task=None, split={}, official=True, fingerprint="", backbone={}, init={}, preprocessing={}, seed=0, config_hash="",
+    optim={}, epochs=1, batch_size=1, precision="", devices=[], threads=1, marks=[],
+)  # fmt: skip
 PROJECT = Path(__file__).parents[2]
 SEARCH = ["sweep.lr=[0.8,0.1]", "sweep.weight_decay=[0.01,0.0]", "sweep.seeds=[42,44]"]
 
@@ -237,6 +247,52 @@ def test_a_full_disk_under_the_ledger_loses_nothing(tmp_path: Path, monkeypatch:
     assert len(before) == 6 and not list((tmp_path / ".sweep").iterdir())
     assert main(words(tmp_path, *SEARCH)) == 0
     assert before == {path: path.read_bytes() for path in tmp_path.glob("*/result.json")}
+
+
+def test_a_run_of_several_devices_that_another_process_is_at_is_waited_for(tmp_path: Path) -> None:
+    several = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
+    (job,) = plan(words(tmp_path, *several)[1:]).runs
+    with Claim(run_folder(job.config, make_parts(job.config).record), asks=False):
+        outcome = Worker().run(job)
+    assert outcome.busy and f"is being computed by process {os.getpid()}" in outcome.reason
+    assert Worker().run(job).record is not None
+
+
+class Noting(Launcher):
+    """Four places; says how many it had at once."""
+
+    places = 4
+
+    def __init__(self, together: bool) -> None:
+        self.line: deque[int] = deque()
+        self.jobs: dict[int, Job] = {}
+        self.together, self.most = together, 0
+
+    def submit(self, number: int, job: Job) -> None:
+        self.line.append(number)
+        self.jobs[number] = job
+        self.most = max(self.most, len(self.line))
+
+    def wait(self, seconds: float) -> tuple[int, Outcome]:
+        number = self.line.popleft()
+        rate = self.jobs[number].config["optim"]["lr"]
+        records = {
+            one.arguments: replace(RECORD, optim=one.config["optim"], metrics={"val/accuracy": 0.5})
+            for one in (self.jobs[number], *self.jobs[number].together)
+        }
+        record = records.pop(self.jobs[number].arguments)
+        assert record.optim["lr"] == rate
+        return number, Outcome(record, along=records if self.together else {})
+
+
+def test_cells_of_a_grid_come_all_at_once_or_side_by_side(tmp_path: Path) -> None:
+    for together, submitted in ((True, 1 + 2), (False, 4 + 2)):
+        launcher = Noting(together)
+        result = drive(plan(words(tmp_path, *SEARCH)[1:]), launcher, tmp_path, Show())
+        (found,) = result.found
+        assert len(launcher.jobs) == submitted and launcher.most == (2 if together else 3)
+        assert found.chosen is not None and len(found.cells) == 4 and len(found.tested()) == 2
+        assert found.chosen.optim == {**found.chosen.optim, "lr": 0.1 * 16 / 256, "weight_decay": 0.01}
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

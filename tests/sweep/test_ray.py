@@ -27,10 +27,10 @@ from tests.tiny import arguments, wait_for
 
 
 class HangOnce(Callback):
-    """The first run that gets to its second epoch notes its process in a file and never ends."""
+    """The first run that gets to its second epoch notes its process in a file and never ends, or ends in a bug."""
 
-    def __init__(self, marker: str) -> None:
-        self.marker = Path(marker)
+    def __init__(self, marker: str, hangs: bool = True) -> None:
+        self.marker, self.hangs = Path(marker), hangs
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
         if trainer.current_epoch == 1:
@@ -39,6 +39,8 @@ class HangOnce(Callback):
                     file.write(str(os.getpid()))
             except FileExistsError:
                 return
+            if not self.hangs:
+                raise RuntimeError("a sticky error of the device")
             time.sleep(3600)
 
 
@@ -125,6 +127,15 @@ def test_a_worker_that_hangs_is_replaced_and_its_job_tried_again(
     assert capsys.readouterr().out.count("it had not ended after 5 s") == 1
     hung = int(Path(f"{tmp_path}.pid").read_text())
     assert not psutil.pid_exists(hung)
+
+
+def test_a_worker_in_which_a_bug_struck_is_replaced(
+    launcher: Ray, undisturbed: dict[str, tuple[Any, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, _ = sweep(launcher, tmp_path, *hanging(tmp_path), "+callbacks.hang.hangs=false")
+    assert result.failed == [] and left(tmp_path) == undisturbed
+    assert capsys.readouterr().out.count("RuntimeError: a sticky error of the device; it is tried once more") == 1
+    assert not psutil.pid_exists(int(Path(f"{tmp_path}.pid").read_text()))
 
 
 def test_after_close_no_process_and_no_file_is_left(launcher: Ray, tmp_path: Path) -> None:
