@@ -23,7 +23,11 @@ LONGEST = 40
 """Bytes of a folder's path in which Ray can still make its sockets."""
 STORE = 100 * 2**20
 """Bytes of shared memory for what Ray passes on: configs and records."""
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # at Ray's 15, beside other work, a job takes thirty times as long
+}
 ANSWER = 10.0
 """Seconds in which a cluster's address has to answer."""
 
