@@ -110,7 +110,9 @@ class Driver:
                 self.queue.clear()
                 self.elsewhere.clear()
             self.submit()
-            self.show.update(len(self.queue), [self.tasks[number].job.label for number in sorted(self.running)])
+            self.show.update(
+                len(self.queue) + len(self.elsewhere), [self.tasks[number].job.label for number in sorted(self.running)]
+            )
             ended = self.launcher.wait(AGAIN)
             if ended is None:
                 if not self.running:
