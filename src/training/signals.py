@@ -36,6 +36,8 @@ def stop(number: int, frame: FrameType | None) -> None:
     for other in SIGNALS:
         # Not SIG_IGN, under which Python complains of a second signal that is already on its way.
         signal.signal(other, do_nothing)
+    # Torch's handler raises for a loader's worker that the same signal has ended, wherever we are on the way out.
+    signal.signal(signal.SIGCHLD, do_nothing)
     # The other devices' processes write nothing; alive, they would keep this one waiting for its turn to talk to them.
     while children:
         children.pop().kill()
