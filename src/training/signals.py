@@ -33,11 +33,11 @@ class Stopped(BaseException):
 def stop(number: int, frame: FrameType | None) -> None:
     """Raise Stopped, and let no second signal disturb the way out."""
     asked.append(number)
+    # Torch's handler raises for a loader's worker that the same signal has ended, wherever we are on the way out.
+    signal.signal(signal.SIGCHLD, do_nothing)
     for other in SIGNALS:
         # Not SIG_IGN, under which Python complains of a second signal that is already on its way.
         signal.signal(other, do_nothing)
-    # Torch's handler raises for a loader's worker that the same signal has ended, wherever we are on the way out.
-    signal.signal(signal.SIGCHLD, do_nothing)
     # The other devices' processes write nothing; alive, they would keep this one waiting for its turn to talk to them.
     while children:
         children.pop().kill()
@@ -76,9 +76,12 @@ def stopping_on_signals() -> Iterator[None]:
     asked.clear()
     heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heard}
+    complains = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if asked else complains(what)  # a destructor that a signal struck
     try:
         yield
     finally:
+        sys.unraisablehook = complains
         for number, handler in before.items():
             signal.signal(number, handler)
 
